@@ -1,0 +1,109 @@
+"""What a caller asks for and gets back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from asynckaniko.oci.config import ImageConfig
+from asynckaniko.oci.digest import Digest
+from asynckaniko.oci.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """Send the image to a registry, as `registry/repository[:tag]`."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OciLayout:
+    """Write an OCI image layout directory; an image that was there before is replaced.
+
+    `tags` become `org.opencontainers.image.ref.name` annotations in its index.
+    """
+
+    path: Path
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerArchive:
+    """Write a tar as `docker save` does, with these references as RepoTags."""
+
+    path: Path
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestFile:
+    """Write `sha256:...` without a line end, after everything else has succeeded."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamesFile:
+    """Write one `repository[:tag]@sha256:...` line for each Push, after all else has succeeded."""
+
+    path: Path
+    with_tag: bool = False
+
+
+Output: TypeAlias = Push | OciLayout | DockerArchive | DigestFile | NamesFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """What RUN --mount=type=secret can ask for; read when the build starts."""
+
+    path: Path | None = None
+    value: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One image to build. Only `context` is required."""
+
+    context: str
+    """A directory, with or without `dir://`."""
+    dockerfile: str = "Dockerfile"
+    """A path: as given, else below the context."""
+    target: str = ""
+    """Stage name; empty means the last stage."""
+    platform: str = ""
+    """`os/arch[/variant]`; empty means this machine's."""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    build_contexts: Mapping[str, str] = field(default_factory=dict)
+    """Name to directory, `oci-layout://PATH[:TAG]` or `docker-image://REFERENCE`."""
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    ssh: Mapping[str, Path] = field(default_factory=dict)
+    """Name (`default`, mostly) to an agent's socket."""
+    outputs: tuple[Output, ...] = ()
+    source_date_epoch: int | None = None
+    """POSIX seconds for `created` of config and history."""
+    rewrite_timestamp: bool = False
+    """Clamp the times of files in new layers to `source_date_epoch`."""
+    reproducible: bool = False
+    """As if source_date_epoch were 0 with rewrite_timestamp, unless given."""
+    image_format: str = ""
+    """`oci` (the default) or `docker`."""
+    compression: str = "gzip"
+    compression_level: int | None = None
+    materialize: bool = False
+    """Unpack the base even where a step could do without."""
+    jobs: int = 0
+    """Stages at a time; 0 leaves it to the Builder's limits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """A finished image. `digest` is that of its manifest."""
+
+    digest: Digest
+    manifest: Manifest
+    config: ImageConfig
+    references: tuple[str, ...] = ()
+    """What it was pushed as."""

@@ -1,0 +1,88 @@
+"""What structured concurrency needs beyond anyio: one error, one flight."""
+
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeAlias, TypeVar
+
+from anyio import CancelScope, Event
+from anyio.abc import TaskGroup
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+Checkpoint: TypeAlias = Callable[[], None]
+"""Called often from long synchronous loops; raises to stop them when the build is cancelled."""
+
+
+@contextmanager
+def single_error() -> Iterator[None]:
+    """Raise the error itself where a caller asked for one thing and one thing failed.
+
+    Task groups wrap even a lone failure in an ExceptionGroup; several failures stay a group.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        cause: BaseException = group
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        raise cause from cause.__cause__
+
+
+class SingleFlight(Generic[Key, Value]):
+    """Does the work for a key once, however many tasks ask for it at the same time.
+
+    The work runs in `tasks`, not in the task that asked first, so that one caller's cancellation
+    does not take the result from the others; when the last caller is gone it is cancelled.
+    Results are not kept: a later call asks again.
+    """
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self._flights: dict[Key, _Flight[Value]] = {}
+
+    async def do(self, key: Key, work: Callable[[], Awaitable[Value]]) -> Value:
+        """Return what `work` returns or raise what it raises, run once for all current callers."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+            self._tasks.start_soon(self._fly, key, flight, work)
+        flight.waiting += 1
+        try:
+            await flight.landed.wait()
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.landed.is_set():
+                flight.scope.cancel()
+                # A newcomer must not board a flight that is being cancelled.
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+        return flight.outcome()
+
+    async def _fly(
+        self, key: Key, flight: "_Flight[Value]", work: Callable[[], Awaitable[Value]]
+    ) -> None:
+        try:
+            with flight.scope:
+                flight.value = (await work(),)
+        except Exception as error:
+            flight.error = error
+        finally:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            flight.landed.set()
+
+
+class _Flight(Generic[Value]):
+    def __init__(self) -> None:
+        self.landed = Event()
+        self.scope = CancelScope()
+        self.waiting = 0
+        self.value: tuple[Value] | None = None
+        self.error: Exception | None = None
+
+    def outcome(self) -> Value:
+        if self.error is not None:
+            raise self.error
+        assert self.value is not None, "a flight with waiting callers is not cancelled"
+        return self.value[0]

@@ -1,0 +1,74 @@
+"""Mount a stack of directories as one tree (overlayfs), inside a user and mount namespace.
+
+Kernel documentation: Documentation/filesystems/overlayfs.rst. Always `userxattr`: without it a
+user namespace cannot mark directories opaque, and rmdir+mkdir fails with EIO.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+from asynckaniko.linux import syscalls
+
+MOST_LOWERS = 499
+"""The kernel's limit is 500 layers in all."""
+XATTR_PREFIX = "user.overlay."
+OPAQUE = "user.overlay.opaque"
+
+
+def mount_overlay(
+    lowers: Sequence[str],
+    target: str,
+    *,
+    upper: str | None = None,
+    work: str | None = None,
+    scratch: str,
+) -> None:
+    """Mount `lowers` (base first) and, above them, `upper` at `target`; read-only without upper.
+
+    mount(2) takes one page of options, so the directories are named by short links in a new
+    directory below `scratch`, which is removed before this returns. The links are relative: the
+    caller may be allowed to reach the directories from its working directory only. Changes the
+    working directory and restores it. Raises OSError.
+    """
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    links = tempfile.mkdtemp(prefix="l", dir=scratch)
+    start = os.getcwd()
+    mount_point = os.path.join(start, target)
+
+    def relative(path: str) -> str:
+        return os.path.relpath(os.path.join(start, path), os.path.join(start, links))
+
+    try:
+        os.chdir(links)
+        names = []
+        for index, lower in enumerate(reversed(lowers)):
+            names.append(f"{index:x}")
+            os.symlink(relative(lower), names[-1])
+        # A read-only overlay needs two lowers; an empty one below changes nothing.
+        if upper is None and len(names) == 1:
+            os.mkdir("e")
+            names.append("e")
+        options = f"lowerdir={':'.join(names)}"
+        if upper is not None and work is not None:
+            os.symlink(relative(upper), "u")
+            os.symlink(relative(work), "w")
+            options += ",upperdir=u,workdir=w"
+        syscalls.mount(
+            "overlay",
+            os.path.relpath(mount_point, os.path.join(start, links)),
+            "overlay",
+            0,
+            options + ",userxattr",
+        )
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        _remove_links(links)
+
+
+def _remove_links(links: str) -> None:
+    for name in os.listdir(links):
+        path = f"{links}/{name}"
+        os.rmdir(path) if name == "e" else os.unlink(path)
+    os.rmdir(links)

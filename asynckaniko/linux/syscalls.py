@@ -1,0 +1,113 @@
+"""System calls by ctypes. Each raises OSError with the errno and the call's arguments in its text."""
+
+import ctypes
+import errno
+import os
+import platform
+from typing import Any
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC = 32, 4096, 8192, 16384
+MS_PRIVATE, MS_SLAVE, MS_STRICTATIME = 1 << 18, 1 << 19, 1 << 24
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+PR_SET_CHILD_SUBREAPER, PR_CAPBSET_DROP = 36, 24
+
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 1, 2, 4
+RESOLVE_BENEATH, RESOLVE_IN_ROOT = 8, 16
+
+_NUMBERS = {
+    "x86_64": {"pivot_root": 155, "openat2": 437},
+    "aarch64": {"pivot_root": 41, "openat2": 437},
+}.get(platform.machine(), {"pivot_root": -1, "openat2": 437})
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+def openat2(
+    directory: int,
+    path: str | bytes,
+    flags: int,
+    mode: int = 0,
+    *,
+    resolve: int = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+) -> int:
+    """Open `path` as seen with the directory file descriptor `directory` as root; O_CLOEXEC.
+
+    Absolute paths, `..` and symlinks stay inside. Raises OSError, ENOSYS on kernels before 5.6.
+    """
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    while True:
+        descriptor = _syscall(
+            _NUMBERS["openat2"], directory, os.fsencode(path), ctypes.byref(how), 24
+        )
+        if descriptor >= 0:
+            return int(descriptor)
+        code = ctypes.get_errno()
+        # EAGAIN: a rename or mount raced with the walk; the answer may be stale (openat2(2)).
+        if code not in {errno.EAGAIN, errno.EINTR}:
+            raise OSError(code, os.strerror(code), path)
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def mount(
+    source: str | bytes | None,
+    target: str | bytes,
+    kind: str | None = None,
+    flags: int = 0,
+    data: str | bytes | None = None,
+) -> None:
+    """Call mount(2). `data` must be shorter than a page."""
+    result = _libc.mount(
+        _bytes(source), _bytes(target), _bytes(kind), ctypes.c_ulong(flags), _bytes(data)
+    )
+    _check(result, f"mount({source!r}, {target!r}, {kind!r}, {flags:#x})")
+
+
+def umount(target: str | bytes, flags: int = 0) -> None:
+    _check(_libc.umount2(_bytes(target), flags), f"umount2({target!r})")
+
+
+def pivot_root(new: str, old: str) -> None:
+    _check(_syscall(_NUMBERS["pivot_root"], _bytes(new), _bytes(old)), "pivot_root")
+
+
+def prctl(option: int, *arguments: int) -> None:
+    padded = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
+    _check(_libc.prctl(option, *padded), f"prctl({option})")
+
+
+def sethostname(name: str) -> None:
+    encoded = os.fsencode(name)
+    _check(_libc.sethostname(encoded, len(encoded)), "sethostname")
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return None if value is None else os.fsencode(value)
+
+
+def _check(result: Any, what: str) -> None:
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")

@@ -1,0 +1,85 @@
+"""Process-wide options. Immutable; built by the CLI or the embedding service, never from here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_CORES = os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much may happen at once, over all builds of one Builder, and how large input may be."""
+
+    builds: int = 4
+    stages: int = 16
+    downloads: int = 8
+    uploads: int = 8
+    processes: int = _CORES + 1
+    """Helper processes that unpack, copy or pack at one time (not RUN commands)."""
+    disk_threads: int = 4
+    output_line_size: int = 64 * 1024
+    """A longer line of a command's output is split."""
+    dockerfile_size: int = 16 << 20
+    manifest_size: int = 4 << 20
+    config_size: int = 8 << 20
+    layers: int = 512
+    layer_size: int = 1 << 40
+    """Bytes of one uncompressed layer."""
+    layer_entries: int = 20_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How long to go on with a request that fails in a way that may pass."""
+
+    attempts: int = 8
+    total_seconds: float = 300.0
+    first_wait_seconds: float = 0.2
+    longest_wait_seconds: float = 30.0
+    connect_seconds: float = 10.0
+    response_seconds: float = 60.0
+    """Until the first byte of the answer."""
+    stall_seconds: float = 30.0
+    """A body that brings less than `stall_size` bytes in this time is given up and resumed."""
+    stall_size: int = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryOptions:
+    """Which hosts to talk to, and how. Hosts are `host[:port]` as written in references."""
+
+    insecure_push: bool = False
+    """Plain http for pushes to every registry."""
+    insecure_pull: bool = False
+    insecure_registries: frozenset[str] = frozenset()
+    """Plain http, pull and push."""
+    skip_tls_verify_push: bool = False
+    skip_tls_verify_pull: bool = False
+    skip_tls_verify_registries: frozenset[str] = frozenset()
+    certificates: Mapping[str, Path] = field(default_factory=dict)
+    """Host to a PEM file of CA certificates that are trusted for it, beside the system's."""
+    client_certificates: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
+    """Host to (certificate, key) for mutual TLS."""
+    ca_files: tuple[Path, ...] = ()
+    """PEM files trusted for every host, beside the system's."""
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Registry to its mirrors, `[http[s]://]host[:port][/prefix]`, tried in order before it."""
+    fall_back_to_origin: bool = True
+    """Ask the registry itself when every mirror failed."""
+    user_agent: str = "asynckaniko"
+    chunk_size: int = 0
+    """Bytes of one PATCH; 0 sends a blob as one streamed request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where to work, how hard, and with whom to talk."""
+
+    state_dir: Path = Path("/var/lib/asynckaniko")
+    limits: Limits = field(default_factory=Limits)
+    retry: Retry = field(default_factory=Retry)
+    registry: RegistryOptions = field(default_factory=RegistryOptions)
+    auth_files: tuple[Path, ...] = ()
+    """docker `config.json` style files, first match wins."""

@@ -1,0 +1,1 @@
+"""Blobs, unpacked layers and images on local disk, by content address."""
