@@ -87,3 +87,14 @@ def test_busybox_applets_are_the_same_file(tmp_path: Path) -> None:
 
     assert tree["bin/sh"] == tree["bin/busybox"]
     assert tree["bin/sh"].permissions == "-rwxr-xr-x"
+
+
+def test_debian_keeps_owners_and_setuid_files(debian_image: Image, tmp_path: Path) -> None:
+    image = read_layout(debian_image.write_layout(tmp_path / "layout"))
+
+    tree = image.tree
+    assert len(image.layers) == 3
+    assert tree["usr/bin/su"].permissions == "-rwsr-xr-x"
+    assert tree["etc/shadow"].gid == 42
+    assert tree["usr/bin/perlbug"].content == tree["usr/bin/perlthanks"].content
+    assert "usr/share/doc/libc6/copyright" not in tree

@@ -1,0 +1,121 @@
+"""The shape of the package: imports point down, modules stay small, the environment stays out."""
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "asynckaniko"
+ROWS = (
+    {"cli"},
+    {"batch"},
+    {"build"},
+    {"cache"},
+    {"registry", "store", "rootfs", "context", "isolation"},  # none of these imports another
+    {"settings", "events"},
+    {"oci", "dockerfile"},
+    {"errors", "concurrency", "linux"},
+)
+ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
+FACADE = ("__init__.py", "__main__.py")
+"""The top level's own files: they give the package its public names and its command."""
+MOST_LINES = 400
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def in_package(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def row_name(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(module: Path) -> Iterator[str]:
+    """Give the dotted name of everything that `module` imports, inside functions too."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}:{node.lineno}: relative import"
+            yield node.module or ""
+            if node.module == "asynckaniko":
+                yield from (f"asynckaniko.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=in_package)
+def test_imports_point_down(module: Path) -> None:
+    if in_package(module) in FACADE:
+        return
+    own = row_name(module)
+    assert own in ROW_OF, f"{own} has no row: a new package needs a place in ROWS"
+
+    packages = [name.split(".")[1] for name in imported(module) if name.startswith("asynckaniko.")]
+    upward = sorted(
+        {name for name in packages if name != own and ROW_OF.get(name, -1) <= ROW_OF[own]}
+    )
+
+    assert not upward, f"{in_package(module)} must not import {', '.join(upward)}"
+
+
+def test_nothing_in_the_package_imports_its_facade() -> None:
+    importers = [
+        in_package(module)
+        for module in MODULES
+        if in_package(module) not in FACADE
+        and row_name(module) != "cli"
+        and "asynckaniko" in set(imported(module))
+    ]
+
+    assert importers == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=in_package)
+def test_module_says_what_it_is_for(module: Path) -> None:
+    text = module.read_text()
+
+    assert ast.get_docstring(ast.parse(text)), "no docstring"
+    assert len(text.splitlines()) <= MOST_LINES, "split it along the seam it already shows"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=in_package)
+def test_environment_is_read_in_cli_only(module: Path) -> None:
+    if row_name(module) == "cli":
+        return
+
+    reads = [
+        node.lineno
+        for node in ast.walk(ast.parse(module.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"})
+        or (isinstance(node, ast.alias) and node.name in {"environ", "environb", "getenv"})
+    ]
+
+    assert reads == []
+
+
+def test_all_names_exactly_what_the_package_offers() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    bound = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    bound |= {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    public = {name for name in bound if not name.startswith("_")}
+
+    package = importlib.import_module("asynckaniko")
+    declared = list(getattr(package, "__all__", ()))
+
+    assert sorted(declared) == declared
+    assert set(declared) - {"__version__"} == public
+    assert [name for name in declared if not hasattr(package, name)] == []
