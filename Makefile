@@ -1,0 +1,65 @@
+# make help lists the targets. Everything they make lies in .venv, .demo, .test and the tools' caches.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+# How many test processes: each has its own registry and its own directories.
+JOBS ?= 2
+# What to hand to pytest: make test TESTS="tests/unit -k tar"
+TESTS ?=
+
+.PHONY: help demo test check lint types format fast perf setup clean demo-packages test-packages
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.demo .demo/base/index.json ## Build a real image from a real Debian base, and run what is in it
+	@deploy/demo/demo.sh
+
+test: .venv/.dev test-packages ## Run every test; installs the servers and programs that they use
+	$(PYTHON) -m pytest -n $(JOBS) $(TESTS)
+
+check: lint types test ## Lint, types and every test: what must pass before a merge
+
+lint: .venv/.dev ## Check format and style, changing nothing
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+
+types: .venv/.dev ## Check the types of sources and tests
+	$(PYTHON) -m mypy
+
+format: .venv/.dev ## Rewrite the sources in the project's format
+	$(PYTHON) -m ruff check --fix-only .
+	$(PYTHON) -m ruff format .
+
+fast: .venv/.dev ## Run the tests that need no server and no base image, in seconds
+	$(PYTHON) -m pytest tests/unit tests/architecture
+
+perf: .venv/.dev test-packages ## Measure whole builds; make perf ARGS=--help tells how
+	$(PYTHON) -m perf $(ARGS)
+
+setup: .venv/.dev ## Make .venv with the package and its development tools
+
+clean: ## Remove everything that the other targets made
+	rm -rf .demo .test .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist perf/work perf/results
+
+demo-packages:
+	@deploy/install-packages.sh demo
+
+test-packages:
+	@deploy/install-packages.sh demo test
+
+# The dev group holds all that the demo needs, so the one stands in for the other.
+.venv/.demo: pyproject.toml deploy/make-venv.sh | demo-packages
+	@if [ -e .venv/.dev ] && [ .venv/.dev -nt pyproject.toml ]; then :; else deploy/make-venv.sh; fi
+	@touch $@
+
+.venv/.dev: pyproject.toml deploy/make-venv.sh | demo-packages
+	@deploy/make-venv.sh dev
+	@touch $@
+
+.demo/base/index.json: deploy/demo/make_base.py | .venv/.demo
+	@echo "Making a Debian base image with mmdebstrap (once; it stays in .demo/base)"
+	@rm -rf .demo/base
+	@$(PYTHON) deploy/demo/make_base.py .demo/base bookworm
