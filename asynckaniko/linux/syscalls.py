@@ -1,4 +1,4 @@
-"""System calls by ctypes. Each raises OSError with the errno and the call's arguments in its text."""
+"""System calls by ctypes. Each raises OSError with the errno and the call's arguments."""
 
 import ctypes
 import errno
@@ -24,10 +24,17 @@ PR_SET_CHILD_SUBREAPER, PR_CAPBSET_DROP = 36, 24
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 1, 2, 4
 RESOLVE_BENEATH, RESOLVE_IN_ROOT = 8, 16
 
-_NUMBERS = {
-    "x86_64": {"pivot_root": 155, "openat2": 437},
-    "aarch64": {"pivot_root": 41, "openat2": 437},
-}.get(platform.machine(), {"pivot_root": -1, "openat2": 437})
+AT_FDCWD = -100
+AT_RECURSIVE = 0x8000
+MOUNT_ATTR_RDONLY = 1
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+
+# Calls from 5.1 on have one number on all machines; -1 is answered with ENOSYS.
+_COMMON_NUMBERS = {"openat2": 437, "mount_setattr": 442}
+_NUMBERS = _COMMON_NUMBERS | {
+    "x86_64": {"pivot_root": 155, "keyctl": 250},
+    "aarch64": {"pivot_root": 41, "keyctl": 219},
+}.get(platform.machine(), {"pivot_root": -1, "keyctl": -1})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -39,6 +46,15 @@ class _OpenHow(ctypes.Structure):
         ("flags", ctypes.c_uint64),
         ("mode", ctypes.c_uint64),
         ("resolve", ctypes.c_uint64),
+    )
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns", ctypes.c_uint64),
     )
 
 
@@ -71,6 +87,16 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), f"unshare({flags:#x})")
 
 
+def setns(descriptor: int, kind: int) -> None:
+    """Join the namespace of `kind` that `descriptor` (a namespace or a pidfd, 5.8) refers to."""
+    _check(_libc.setns(descriptor, kind), f"setns({kind:#x})")
+
+
+def join_new_session_keyring() -> None:
+    """Leave the session keyring of the caller's login, with what is in it, for an empty one."""
+    _check(_syscall(_NUMBERS["keyctl"], _KEYCTL_JOIN_SESSION_KEYRING, None), "keyctl")
+
+
 def mount(
     source: str | bytes | None,
     target: str | bytes,
@@ -87,6 +113,16 @@ def mount(
 
 def umount(target: str | bytes, flags: int = 0) -> None:
     _check(_libc.umount2(_bytes(target), flags), f"umount2({target!r})")
+
+
+def mount_setattr(path: str | bytes, attributes: int, *, recursive: bool = False) -> None:
+    """Add mount `attributes` and leave the others, locked ones too, as they are (5.12)."""
+    attr = _MountAttr(attributes, 0, 0, 0)
+    flags = AT_RECURSIVE if recursive else 0
+    result = _syscall(
+        _NUMBERS["mount_setattr"], AT_FDCWD, _bytes(path), flags, ctypes.byref(attr), 32
+    )
+    _check(result, f"mount_setattr({path!r}, {attributes:#x})")
 
 
 def pivot_root(new: str, old: str) -> None:

@@ -1,0 +1,283 @@
+"""The client of a fork server: run synchronous jobs in forked children from asynchronous code.
+
+The event loop's process has threads and cannot fork safely, and does not want to do the work of
+a layer in its interpreter. So a small program that has neither (`server`) is started once, and
+forks one child per call: 1 or 2 ms each, with the job's modules loaded already.
+"""
+
+import json  # noqa: TID251  arguments hold file names: lone surrogates must survive
+import os
+import socket
+import sys
+import sysconfig
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any, Self
+
+from anyio import (
+    CancelScope,
+    Event,
+    Lock,
+    create_task_group,
+    move_on_after,
+    open_process,
+    wait_readable,
+    wait_writable,
+)
+from anyio.abc import Process, TaskGroup
+
+from asynckaniko.concurrency import single_error
+from asynckaniko.errors import HostError, from_wire
+
+_STOP_SECONDS = 5.0
+_REAP_SECONDS = 30.0
+"""After SIGKILL only a process that hangs in the kernel, on a dead disk say, is still there."""
+_STDERR_TAIL = 4000
+_MESSAGE_SIZE = 64 * 1024
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_BOOTSTRAP = (
+    "import sys; sys.path[:0] = sys.argv[2:];"
+    "from asynckaniko.isolation.server import main; main(int(sys.argv[1]))"
+)
+
+
+class ForkServer:
+    """A process that forks a child for each call. Safe for many tasks at once.
+
+    When the server dies, running calls raise HostError and so does every later call.
+    """
+
+    def __init__(self, control: socket.socket, process: Process, stderr: int) -> None:
+        self.root_id = 0
+        """Host uid and gid behind ns-root; 0 without namespaces."""
+        self._control = control
+        self._process = process
+        self._stderr = stderr
+        self._sending = Lock()
+        self._calls: dict[int, _Call] = {}
+        self._numbers = 0
+        self._lost: str | None = None
+        """Why no call can work any more."""
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls,
+        *,
+        directory: Path,
+        preload: Sequence[str],
+        namespaces: bool,
+        tasks: TaskGroup | None = None,
+    ) -> AsyncIterator[Self]:
+        """Start a server that works in `directory`; leaving the block ends it and all calls.
+
+        With `namespaces`, calls run as root of the build's user namespace and `directory` is
+        given to it. `preload` names the modules whose functions can be called. Raises
+        IsolationUnavailable, HostError.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        stderr = os.memfd_create("stderr")
+        try:
+            with ours:
+                with theirs:
+                    process = await _spawn(theirs, stderr, directory)
+                server = cls(ours, process, stderr)
+                try:
+                    await server._greet(preload, namespaces=namespaces)
+                    async with server._receiving(tasks):
+                        yield server
+                finally:
+                    with CancelScope(shield=True):
+                        await server._stop()
+        finally:
+            os.close(stderr)
+
+    async def call(
+        self, function: str, arguments: Mapping[str, Any], *, fds: Sequence[int] = ()
+    ) -> Any:
+        """Return what `module:name(arguments, fds)` returns in a child of the server.
+
+        Arguments and result are JSON values. The descriptors arrive as duplicates. Raises the
+        AsynckanikoError that the child raised; HostError or OutOfSpace for its OSError, or when
+        it was killed; RuntimeError with its traceback for anything else. When cancelled, kills
+        the child and all its descendants, and returns when they are gone.
+        """
+        if self._lost is not None:
+            raise HostError(self._lost)
+        self._numbers += 1
+        number = self._numbers
+        call = self._calls[number] = _Call()
+        exchange = os.memfd_create(function)
+        try:
+            os.write(exchange, json.dumps(arguments).encode())
+            await self._carry_out(number, function, call, [exchange, *fds])
+            return self._outcome(function, call, exchange)
+        finally:
+            del self._calls[number]
+            os.close(exchange)
+
+    async def _carry_out(
+        self, number: int, function: str, call: "_Call", fds: Sequence[int]
+    ) -> None:
+        try:
+            async with self._sending:
+                await self._send({"call": number, "function": function}, fds)
+                call.sent = True
+            await call.ended.wait()
+        finally:
+            if call.sent and not call.ended.is_set():
+                with move_on_after(_REAP_SECONDS, shield=True):
+                    async with self._sending:
+                        await self._send({"kill": number})
+                    await call.ended.wait()
+
+    def _outcome(self, function: str, call: "_Call", exchange: int) -> Any:
+        if call.status is None:
+            raise HostError(f"{function}: {self._lost}")
+        if call.status < 0:
+            raise HostError(
+                f"{function}: its process was killed by signal {-call.status}"
+                + (" (out of memory, most likely)" if call.status == -9 else "")
+            )
+        if call.status > 0:
+            raise RuntimeError(f"{function} ended with {call.status}: {self._said()}")
+        outcome = json.loads(os.pread(exchange, os.fstat(exchange).st_size, 0))
+        if "error" in outcome:
+            error = from_wire(outcome["error"])
+            if "trace" in outcome:
+                error.add_note(outcome["trace"])
+            raise error
+        if "crash" in outcome:
+            raise RuntimeError(f"{function} failed in a helper process:\n{outcome['crash']}")
+        return outcome["result"]
+
+    async def _greet(self, preload: Sequence[str], *, namespaces: bool) -> None:
+        await self._send({"preload": list(preload), "namespaces": namespaces})
+        answer = await self._next()
+        if answer is None:
+            await self._process.wait()
+            raise HostError(f"the fork server did not start: {self._said()}")
+        if "error" in answer:
+            raise from_wire(answer["error"])
+        self.root_id = answer["root_id"]
+
+    @asynccontextmanager
+    async def _receiving(self, tasks: TaskGroup | None) -> AsyncIterator[None]:
+        if tasks is None:
+            with single_error():
+                async with create_task_group() as own, self._receiving(own):
+                    yield
+            return
+        scope, ended = CancelScope(), Event()
+        tasks.start_soon(self._receive, scope, ended)
+        try:
+            yield
+        finally:
+            scope.cancel()
+            with CancelScope(shield=True):
+                await ended.wait()
+
+    async def _receive(self, scope: CancelScope, ended: Event) -> None:
+        try:
+            with scope:
+                await self._settle_calls()
+        finally:
+            ended.set()
+
+    async def _settle_calls(self) -> None:
+        while (report := await self._next()) is not None:
+            # The caller may have given up on a process that cannot be killed.
+            if call := self._calls.get(report["ended"]):
+                call.status = report["status"]
+                call.ended.set()
+        code = await self._process.wait()
+        self._lost = f"the fork server died ({_how(code)}): {self._said()}"
+        for call in self._calls.values():
+            call.ended.set()
+
+    async def _send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+        content = json.dumps(message).encode()
+        while True:
+            try:
+                socket.send_fds(self._control, [content], list(fds))
+                return
+            except BlockingIOError:
+                await wait_writable(self._control)
+            except OSError:
+                # The server is gone; whoever receives its end says so to all calls.
+                return
+
+    async def _next(self) -> dict[str, Any] | None:
+        while True:
+            await wait_readable(self._control)
+            try:
+                content = self._control.recv(_MESSAGE_SIZE)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return None
+            message: dict[str, Any] | None = json.loads(content) if content else None
+            return message
+
+    def _said(self) -> str:
+        size = os.fstat(self._stderr).st_size
+        tail = os.pread(self._stderr, _STDERR_TAIL, max(0, size - _STDERR_TAIL))
+        return tail.decode(errors="replace").strip() or "it said nothing"
+
+    async def _stop(self) -> None:
+        # It sees the end of the socket, kills what still runs, and exits.
+        self._control.close()
+        with move_on_after(_STOP_SECONDS):
+            await self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        await self._process.aclose()
+
+
+class _Call:
+    def __init__(self) -> None:
+        self.sent = False
+        self.ended = Event()
+        self.status: int | None = None
+        """Exit code, negative for a signal; None when the server died."""
+
+
+async def _spawn(control: socket.socket, stderr: int, directory: Path) -> Process:
+    command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, str(control.fileno())]
+    try:
+        return await open_process(
+            command + _import_path(),
+            stdin=DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            cwd=directory,
+            env={"PATH": _PATH},
+            pass_fds=[control.fileno()],
+            # Ctrl-C is for the caller, who cancels in order.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise HostError(
+            f"cannot start {sys.executable} in {directory}: {error.strerror}"
+        ) from error
+
+
+def _import_path() -> list[str]:
+    """List where this process finds modules, the standard library's own places excepted."""
+    package = Path(__file__).resolve().parents[2]
+    library = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    places = [str(package)]
+    for entry in sys.path:
+        place = os.path.abspath(entry)
+        inside_library = os.path.dirname(place) in library or place in library
+        if place not in places and not (inside_library and Path(place).name != "site-packages"):
+            places.append(place)
+    return [place for place in places if os.path.exists(place)]
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
