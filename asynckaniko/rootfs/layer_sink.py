@@ -1,0 +1,135 @@
+"""Where archive bytes go: into a finished layer, or as they are into a file.
+
+A layer is made in one pass: tar -> sha256 (diffID) -> compress -> sha256 (digest) -> file.
+"""
+
+import hashlib
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from errno import EDQUOT, ENOSPC
+from typing import Any, Protocol, Self
+
+from asynckaniko.errors import HostError, OutOfSpace
+from asynckaniko.rootfs.compression import open_compressor
+
+_THREAD_FROM = 8 << 20
+"""Bytes of archive after which a second thread compresses; small layers are done by then."""
+_MOST_WAITING = 4
+"""Pieces that may wait for the second thread."""
+
+
+class Sink(Protocol):
+    """Takes the pieces of one archive; `finish` once, after the last."""
+
+    def write(self, piece: bytearray) -> None: ...
+    def finish(self) -> dict[str, Any]: ...
+
+
+class FileSink:
+    """Writes an archive as it is."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+    def write(self, piece: bytearray) -> None:
+        write_all(self._descriptor, piece)
+
+    def finish(self) -> dict[str, Any]:
+        return {}
+
+
+class LayerSink:
+    """Writes a layer blob to `descriptor` and knows its digests when it is finished.
+
+    Use as a context manager: leaving it early waits for the second thread and gives up the rest.
+    """
+
+    def __init__(
+        self, descriptor: int, *, compression: str = "gzip", level: int | None = None
+    ) -> None:
+        self._descriptor = descriptor
+        self._compressor = open_compressor(compression, level)
+        self._diff_id = hashlib.sha256()
+        self._digest = hashlib.sha256()
+        self._uncompressed_size = 0
+        self._size = 0
+        self._thread: ThreadPoolExecutor | None = None
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+
+    def write(self, piece: bytearray) -> None:
+        """Take the next piece of the archive, and own it. Raises what `write_all` does, late."""
+        self._uncompressed_size += len(piece)
+        if self._compressor is None:
+            self._diff_id.update(piece)
+            write_all(self._descriptor, piece)
+            return
+        if self._uncompressed_size <= _THREAD_FROM:
+            self._compress(piece)
+        else:
+            self._hand_over(piece)
+        self._diff_id.update(piece)
+
+    def finish(self) -> dict[str, Any]:
+        """Write what the compressor holds back; return what is known of the layer."""
+        while self._waiting:
+            self._waiting.popleft().result()
+        diff_id = self._diff_id.hexdigest()
+        digest, size = diff_id, self._uncompressed_size
+        if self._compressor is not None:
+            self._store(self._compressor.flush())
+            digest, size = self._digest.hexdigest(), self._size
+        return {
+            "digest": f"sha256:{digest}",
+            "size": size,
+            "diff_id": f"sha256:{diff_id}",
+            "uncompressed_size": self._uncompressed_size,
+        }
+
+    def _hand_over(self, piece: bytearray) -> None:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1)
+        if len(self._waiting) == _MOST_WAITING:
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(self._compress, piece))
+
+    def _compress(self, piece: bytearray) -> None:
+        assert self._compressor is not None, "pieces of plain archives are not compressed"
+        self._store(self._compressor.compress(piece))
+
+    def _store(self, data: bytes) -> None:
+        if data:
+            self._digest.update(data)
+            self._size += len(data)
+            write_all(self._descriptor, data)
+
+
+def write_all(descriptor: int, data: bytes | bytearray) -> None:
+    """Write every byte: write(2) may take fewer, and does into pipes.
+
+    Raises:
+        HostError: OutOfSpace, or whatever else is wrong with the output; not OSError, which here
+            is about files that are read.
+    """
+    try:
+        written = os.write(descriptor, data)
+        if written < len(data):
+            with memoryview(data) as view:
+                while written < len(view):
+                    written += os.write(descriptor, view[written:])
+    except OSError as error:
+        kind = OutOfSpace if error.errno in {ENOSPC, EDQUOT} else HostError
+        raise kind(f"cannot write the layer: {error.strerror}") from error

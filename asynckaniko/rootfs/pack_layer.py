@@ -1,0 +1,133 @@
+"""Read an overlay's upper directory as a layer (image-spec layer.md; kernel overlayfs.rst).
+
+The upper holds exactly what one step wrote: nothing below it is scanned or compared. Runs inside
+the user namespace that wrote it, so that owners and file capabilities come out right.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from stat import S_ISBLK, S_ISCHR, S_ISFIFO
+from typing import Any
+
+from asynckaniko.errors import HostError, StepFailed
+from asynckaniko.linux.overlay import OPAQUE, XATTR_PREFIX
+from asynckaniko.rootfs.layer_sink import LayerSink
+from asynckaniko.rootfs.tar_writer import BLOCK, CHARACTER, Attributes, SizeChanged, TarWriter
+from asynckaniko.rootfs.walk import read_attributes, walk
+from asynckaniko.rootfs.xattrs import list_xattrs, read_xattrs
+
+WHITEOUT_PREFIX = b".wh."
+OPAQUE_MARKER = b".wh..wh..opq"
+
+_WHITEOUT = Attributes(0, 0, 0, 0)
+_OPAQUE_XATTRS = frozenset({OPAQUE, "trusted.overlay.opaque"})
+_WHITEOUT_XATTRS = frozenset({XATTR_PREFIX + "whiteout", "trusted.overlay.whiteout"})
+_NOT_HERE_XATTRS = frozenset(
+    space + what
+    for space in ("user.overlay.", "trusted.overlay.")
+    for what in ("redirect", "metacopy")
+)
+
+
+def pack_upper(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+    """Write the layer of `upper` to the file fds[0]; the contract of the job is in the package.
+
+    Raises:
+        StepFailed: the step left what no layer can hold.
+        OSError: the upper cannot be read.
+    """
+    upper = os.open(arguments["upper"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with LayerSink(
+            fds[0], compression=arguments["compression"], level=arguments.get("level")
+        ) as sink:
+            tar = TarWriter(sink.write, clamp=arguments.get("clamp"))
+            walk(upper, _UpperPacker(tar, skip=arguments.get("skip") or ()))
+            tar.finish()
+            return sink.finish() | {"entries": tar.entries}
+    finally:
+        os.close(upper)
+
+
+class _UpperPacker:
+    """Visits an upper directory and writes what it finds in the terms of a layer."""
+
+    def __init__(self, tar: TarWriter, *, skip: Sequence[str]) -> None:
+        self._tar = tar
+        self._skip = frozenset(os.fsencode(path) for path in skip)
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def skips(self, path: bytes) -> bool:
+        if path.rpartition(b"/")[2].startswith(WHITEOUT_PREFIX):
+            raise StepFailed(
+                f"/{os.fsdecode(path)}: names that begin with .wh. mean deletions in an image"
+                " layer and cannot be stored; rename or remove it in the step that makes it"
+            )
+        return path in self._skip
+
+    def directory(self, path: bytes, descriptor: int) -> None:
+        xattrs: dict[str, bytes] | None = None
+        opaque = False
+        names = list_xattrs(descriptor)
+        if names:
+            _refuse_indirection(path, names)
+            opaque = any(os.getxattr(descriptor, n) == b"y" for n in names if n in _OPAQUE_XATTRS)
+            xattrs = read_xattrs(descriptor, names)
+        self._tar.directory(path, read_attributes(os.fstat(descriptor)), xattrs)
+        if opaque:
+            self._whiteout(path + b"/" + OPAQUE_MARKER)
+
+    def file(self, path: bytes, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        xattrs: dict[str, bytes] | None = None
+        names = list_xattrs(descriptor)
+        if names:
+            _refuse_indirection(path, names)
+            if not status.st_size and not _WHITEOUT_XATTRS.isdisjoint(names):
+                self._whiteout_of(path)
+                return
+            xattrs = read_xattrs(descriptor, names)
+        attributes = read_attributes(status)
+        if status.st_nlink > 1:
+            first = self._links.setdefault((status.st_dev, status.st_ino), path)
+            if first is not path:
+                self._tar.hard_link(path, attributes, first)
+                return
+        self._tar.file(path, attributes, status.st_size, xattrs)
+        try:
+            self._tar.content(descriptor, status.st_size)
+        except SizeChanged as error:
+            raise StepFailed(
+                f"/{os.fsdecode(path)} changed while it was being read: {error}"
+            ) from error
+
+    def symlink(self, path: bytes, target: bytes, status: os.stat_result) -> None:
+        self._tar.symlink(path, read_attributes(status), target)
+
+    def special(self, path: bytes, status: os.stat_result) -> None:
+        mode, number = status.st_mode, status.st_rdev
+        if S_ISCHR(mode) and number == 0:
+            self._whiteout_of(path)
+        elif S_ISFIFO(mode):
+            self._tar.fifo(path, read_attributes(status))
+        elif S_ISCHR(mode) or S_ISBLK(mode):
+            kind = CHARACTER if S_ISCHR(mode) else BLOCK
+            self._tar.device(kind, path, read_attributes(status), number)
+        # What is left are sockets: they mean nothing without their process, and tar has no word
+        # for them.
+
+    def _whiteout_of(self, path: bytes) -> None:
+        parent, slash, name = path.rpartition(b"/")
+        self._whiteout(parent + slash + WHITEOUT_PREFIX + name)
+
+    def _whiteout(self, path: bytes) -> None:
+        self._tar.file(path, _WHITEOUT, 0)
+
+
+def _refuse_indirection(path: bytes, names: list[str]) -> None:
+    found = _NOT_HERE_XATTRS.intersection(names)
+    if found:
+        raise HostError(
+            f"/{os.fsdecode(path)} has {min(found)}: the overlay was mounted with redirect_dir or"
+            " metacopy, and its upper directory alone does not hold what changed"
+        )

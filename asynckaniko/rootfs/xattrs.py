@@ -1,0 +1,49 @@
+"""Which extended attributes of a file belong into an image, and in which form."""
+
+import os
+from errno import ENOTSUP
+
+from asynckaniko.linux.overlay import XATTR_PREFIX
+
+CAPABILITY = "security.capability"
+
+_REVISION_MASK = 0xFF00_0000
+_REVISION_2 = 0x0200_0000
+_SIZE_2, _SIZE_3 = 20, 24
+
+
+def list_xattrs(descriptor: int) -> list[str]:
+    """List attribute names; none where the filesystem has no attributes."""
+    try:
+        return os.listxattr(descriptor)
+    except OSError as error:
+        if error.errno == ENOTSUP:
+            return []
+        raise
+
+
+def read_xattrs(descriptor: int, names: list[str]) -> dict[str, bytes]:
+    """Read those of `names` that belong into an image: file capabilities and `user.*`.
+
+    The others describe this machine: SELinux labels, ACLs, the marks of overlays.
+    """
+    found = {
+        name: os.getxattr(descriptor, name)
+        for name in names
+        if name == CAPABILITY or (name.startswith("user.") and not name.startswith(XATTR_PREFIX))
+    }
+    if CAPABILITY in found:
+        found[CAPABILITY] = without_root_id(found[CAPABILITY])
+    return found
+
+
+def without_root_id(capability: bytes) -> bytes:
+    """Turn revision 3 of file capabilities into revision 2 (capabilities(7)).
+
+    Revision 3 holds for one user namespace of this machine; wherever else the image is used, the
+    kernel would ignore it.
+    """
+    if len(capability) != _SIZE_3:
+        return capability
+    magic = int.from_bytes(capability[:4], "little") & ~_REVISION_MASK | _REVISION_2
+    return magic.to_bytes(4, "little") + capability[4:_SIZE_2]
