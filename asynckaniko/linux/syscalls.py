@@ -134,6 +134,14 @@ def prctl(option: int, *arguments: int) -> None:
     _check(_libc.prctl(option, *padded), f"prctl({option})")
 
 
+def capget(header: ctypes.Structure, data: ctypes.Array[Any]) -> None:
+    _check(_libc.capget(ctypes.byref(header), data), "capget")
+
+
+def capset(header: ctypes.Structure, data: ctypes.Array[Any]) -> None:
+    _check(_libc.capset(ctypes.byref(header), data), "capset")
+
+
 def sethostname(name: str) -> None:
     encoded = os.fsencode(name)
     _check(_libc.sethostname(encoded, len(encoded)), "sethostname")

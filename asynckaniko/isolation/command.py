@@ -1,0 +1,167 @@
+"""Run the command of a step as a child of PID 1, inside the finished root."""
+
+import errno
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from asynckaniko.errors import StepFailed
+from asynckaniko.linux import capabilities
+from asynckaniko.linux.accounts import Accounts, Identity, UnknownAccount
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+"""What shells answer for a command that does not exist, or that cannot be executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run. `user` is USER's text, `env` are `K=V` as the program is to see them."""
+
+    argv: Sequence[str]
+    env: Sequence[str]
+    cwd: str
+    user: str
+
+
+def execute(command: Command, *, stdout: int, stderr: int) -> int:
+    """Run `command` and return its exit status, 128 + N when signal N killed it.
+
+    The caller is PID 1 of the command's pid namespace and has the command's root as its own. All
+    descriptors but 0, 1 and 2 are closed in the command; `stdout` and `stderr` are closed here.
+    What the command leaves running is reaped or, when the caller exits, killed.
+
+    Raises StepFailed: no such user, no such working directory.
+    """
+    identity, env = _identify(command)
+    _change_directory(command.cwd)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _become(command, identity, env, fds=(stdout, stderr), report=writer)
+    os.close(writer)
+    os.close(stdout)
+    refusal = os.read(reader, 4096).decode(errors="replace")
+    os.close(reader)
+    status = _reap_until(child)
+    if refusal:
+        kind, _, text = refusal.partition(" ")
+        if kind == "user":
+            os.close(stderr)
+            raise StepFailed(text)
+        os.write(stderr, f"{text}\n".encode())
+    os.close(stderr)
+    return status
+
+
+def _identify(command: Command) -> tuple[Identity, list[str]]:
+    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        accounts = Accounts.read(root)
+        identity = accounts.identify(command.user)
+    except UnknownAccount as error:
+        raise StepFailed(str(error)) from error
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.EFBIG, errno.ELOOP}:
+            raise
+        raise StepFailed(f"{error.filename}: {error.strerror}; it should list accounts") from error
+    finally:
+        os.close(root)
+    env = list(command.env)
+    if not any(variable.startswith("HOME=") for variable in env):
+        env.append(f"HOME={accounts.home(identity.uid)}")
+    return identity, env
+
+
+def _change_directory(path: str) -> None:
+    try:
+        os.chdir(path)
+    except OSError as error:
+        raise StepFailed(f"cannot change to the working directory {path}: {error.strerror}") from (
+            error
+        )
+
+
+def _become(
+    command: Command,
+    identity: Identity,
+    env: Sequence[str],
+    *,
+    fds: tuple[int, int],
+    report: int,
+) -> NoReturn:
+    """Be the command, or report why not and exit. `report` closes by itself when it is."""
+    try:
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDONLY)
+        # The pipes may have any numbers, 0 to 2 among them: first out of the way, then in place.
+        sources = [os.dup(null), os.dup(fds[0]), os.dup(fds[1])]
+        report = os.dup(report)
+        for number, source in enumerate(sources):
+            os.dup2(source, number)
+        _close_all_but(report)
+        os.umask(0o022)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            # Python ignores them, and what is ignored stays so across execve.
+            signal.signal(number, signal.SIG_DFL)
+        _take_identity(identity, report)
+        status, refusal = _exec(command.argv, env)
+    except BaseException as error:
+        status, refusal = 1, f"exec cannot start the command: {error}"
+    os.write(report, refusal.encode(errors="replace")[:4096])
+    os._exit(status)
+
+
+def _close_all_but(kept: int) -> None:
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _take_identity(identity: Identity, report: int) -> None:
+    capabilities.limit(capabilities.DOCKER_DEFAULT)
+    try:
+        os.setgroups(identity.groups)
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+    except OSError as error:
+        os.write(
+            report,
+            f"user cannot run as {identity.uid}:{identity.gid} ({error.strerror}): the build's "
+            "user namespace has no such ids; give the executor a larger range of ids".encode(),
+        )
+        os._exit(1)
+
+
+def _exec(argv: Sequence[str], env: Sequence[str]) -> tuple[int, str]:
+    """Execute as execvpe(3) would; return the status and the reason when nothing was executed."""
+    variables = {name: value for name, _, value in (item.partition("=") for item in env) if name}
+    program = argv[0] if argv else ""
+    if "/" in program:
+        candidates = [program]
+    else:
+        path = variables.get("PATH", _DEFAULT_PATH)
+        candidates = [os.path.join(place or ".", program) for place in path.split(":")]
+    refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for candidate in candidates if program else []:
+        try:
+            os.execve(candidate, list(argv), variables)  # noqa: S606  the point of it all
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+                refusal = error
+                if error.errno != errno.EACCES:
+                    break
+    missing = refusal.errno == errno.ENOENT
+    where = "" if "/" in program else " in $PATH"
+    reason = f"executable file not found{where}" if missing else refusal.strerror
+    return _NOT_FOUND if missing else _NOT_EXECUTABLE, f'exec exec: "{program}": {reason}'
+
+
+def _reap_until(child: int) -> int:
+    """Reap everything that ends, as PID 1 must, until the command itself has."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code

@@ -1,0 +1,78 @@
+"""The job that carries out one RUN, in a child of the fork server that has the namespaces.
+
+The child is PID 1 of its own pid namespace. Whatever the command leaves running ends with it.
+"""
+
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asynckaniko.isolation import mounts, root
+from asynckaniko.isolation.command import Command, execute
+from asynckaniko.isolation.mounts import Bench
+from asynckaniko.linux import syscalls
+
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+
+
+def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+    """Run a command on top of an image; its changes end up in `upper`.
+
+    arguments: lowers (directories, base first), upper, work, scratch (an empty private
+    directory), argv, env (["K=V"]), cwd, user (USER's text, "" is root), hostname, network
+    ("host" or "none"), files ({"/etc/hosts": content}) and mounts, each with `type`, `target` and
+
+        bind    directory or lowers (the tree), source (in it), readonly (default true; else
+                what is written is thrown away)
+        cache   directory (made with mode, uid, gid if missing), source, readonly
+        tmpfs   size (bytes, or as mount takes it)
+        secret  fd (index into `fds`), mode, uid, gid; env: NAME to set, alone or beside target
+        socket  path
+
+    fds: stdout and stderr of the command, then the files of secrets. A pipe should have mode
+    0666, or a command that opens /dev/stderr is refused.
+
+    Returns exit_status (128 + N for signal N) and stubs, the paths of mount points that exist
+    only during the step. Raises StepFailed; the text names the cause.
+    """
+    stdout, stderr = fds[:2]
+    own_network = arguments["network"] == "none"
+    namespaces = syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
+    syscalls.unshare(namespaces | (syscalls.CLONE_NEWNET if own_network else 0))
+    if own_network:
+        _bring_loopback_up()
+    bench = _set_up_bench(arguments["scratch"])
+    attached, secret_env = mounts.prepare(arguments.get("mounts", ()), fds, bench)
+    place, stubs = root.assemble(
+        root.Layers(arguments["lowers"], arguments["upper"], arguments["work"]),
+        files=arguments.get("files", {}),
+        attached=attached,
+        own_network=own_network,
+        bench=bench,
+    )
+    syscalls.sethostname(arguments["hostname"])
+    root.enter(place)
+    command = Command(
+        argv=arguments["argv"],
+        env=[*arguments["env"], *secret_env],
+        cwd=arguments["cwd"] or "/",
+        user=arguments["user"],
+    )
+    return {"exit_status": execute(command, stdout=stdout, stderr=stderr), "stubs": stubs}
+
+
+def _set_up_bench(scratch: str) -> Bench:
+    memory = f"{scratch}/memory"
+    os.mkdir(memory)
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("tmpfs", memory, "tmpfs", flags, "mode=755")
+    return Bench(memory=memory, disk=scratch)
+
+
+def _bring_loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh", b"lo", _IFF_UP))
