@@ -1,0 +1,85 @@
+"""Find where COPY and ADD write to, and for whom, in the files that there are so far."""
+
+import os
+import posixpath
+from collections.abc import Mapping, Sequence
+from stat import S_ISDIR
+from typing import Any
+
+from asynckaniko.errors import CopyFailed
+from asynckaniko.linux.accounts import UnknownAccount, lookup_owner
+from asynckaniko.rootfs.paths import Place, RootFS
+from asynckaniko.rootfs.trees import open_tree
+
+
+def resolve_destination(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+    """Follow `destination` in the tree of `lowers`, and look `chown` up in that of `accounts`.
+
+    Links are followed inside the root, the last component's too. `accounts` is `lowers` if it is
+    not given. `missing_parents` does not contain the destination itself.
+
+    Raises:
+        CopyFailed: something that is no directory is in the way, or nobody has that name.
+    """
+    lowers, scratch = arguments["lowers"], arguments["scratch"]
+    destination, chown = arguments["destination"], arguments.get("chown")
+    accounts = arguments.get("accounts", lowers)
+    uid, gid = None, None
+    with open_tree(lowers, scratch=scratch) as tree:
+        place = find_place(tree, destination)
+        status = None if place.missing else tree.lookup(place.path)
+        if chown and accounts == lowers:
+            uid, gid = find_owner(tree, chown, what=f"--chown={chown}")
+    if chown and accounts != lowers:
+        with open_tree(accounts, scratch=scratch) as tree:
+            uid, gid = find_owner(tree, chown, what=f"--chown={chown}")
+    return {
+        "path": os.fsdecode(place.path),
+        "exists": not place.missing,
+        "is_directory": status is not None and S_ISDIR(status.st_mode),
+        "missing_parents": missing_directories(place)[:-1],
+        "trailing_slash": names_directory(destination),
+        "uid": uid,
+        "gid": gid,
+    }
+
+
+def find_place(tree: RootFS, path: str) -> Place:
+    """Resolve a path to write to: all of its parents that exist must be directories.
+
+    Raises:
+        CopyFailed: one is not, or the path cannot be one.
+    """
+    path = posixpath.normpath("/" + path.lstrip("/"))
+    try:
+        return tree.resolve(os.fsencode(path))
+    except (OSError, ValueError) as error:
+        # ValueError: a NUL byte, which the kernel never gets to see.
+        detail = error.strerror if isinstance(error, OSError) else str(error)
+        raise CopyFailed(f"cannot write to {path}: {detail}") from error
+
+
+def missing_directories(place: Place) -> list[str]:
+    """List what has to be made for `place` to be there, itself included, outermost first."""
+    names = os.fsdecode(place.path).split("/")
+    first = len(names) - len(place.missing)
+    return ["/".join(names[: end + 1]) for end in range(first, len(names))]
+
+
+def find_owner(tree: RootFS, spec: str, *, what: str) -> tuple[int, int]:
+    """Look up `user[:group]` in the accounts of `tree`; `what` begins the error's text.
+
+    Raises:
+        CopyFailed: unknown names, which are in the text.
+    """
+    try:
+        return lookup_owner(tree.root, spec)
+    except UnknownAccount as error:
+        raise CopyFailed(f"{what}: {error}") from error
+    except OSError as error:
+        raise CopyFailed(f"{what}: {error.filename}: {error.strerror}") from error
+
+
+def names_directory(path: str) -> bool:
+    """Tell whether a path as written can only be a directory."""
+    return path.rpartition("/")[2] in ("", ".", "..")

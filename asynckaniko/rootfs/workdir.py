@@ -1,0 +1,58 @@
+"""WORKDIR: make a directory and its parents."""
+
+import os
+from collections.abc import Mapping, Sequence
+from stat import S_ISDIR
+from typing import Any
+
+from asynckaniko.errors import CopyFailed
+from asynckaniko.rootfs.destination import find_owner, find_place, missing_directories
+from asynckaniko.rootfs.paths import RootFS
+from asynckaniko.rootfs.trees import open_tree
+
+_MODE = 0o755
+
+
+def make_directory(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+    """Make `path` and its missing parents, owned by `user`, in the upper of the mounted tree.
+
+    What exists stays as it is. `created` lists the new directories, outermost first.
+
+    Raises:
+        CopyFailed: something that is no directory is in the way, or nobody has the user's name.
+    """
+    user = arguments.get("user") or ""
+    with open_tree(
+        arguments["lowers"],
+        scratch=arguments["scratch"],
+        upper=arguments["upper"],
+        work=arguments["work"],
+    ) as tree:
+        place = find_place(tree, arguments["path"])
+        if not place.missing:
+            _expect_directory(tree, place.path)
+            return {"created": []}
+        owner = find_owner(tree, user, what=f"WORKDIR as USER {user}") if user else (0, 0)
+        tree.make_directories(place.path, _MODE)
+        created = missing_directories(place)
+        for path in created:
+            _dress(tree, os.fsencode(path), owner, arguments.get("clamp"))
+    return {"created": created}
+
+
+def _expect_directory(tree: RootFS, path: bytes) -> None:
+    status = tree.lookup(path)
+    if status is None or not S_ISDIR(status.st_mode):
+        raise CopyFailed(f"WORKDIR: /{os.fsdecode(path)} exists and is not a directory")
+
+
+def _dress(tree: RootFS, path: bytes, owner: tuple[int, int], time: int | None) -> None:
+    directory = tree.open_directory(path)
+    try:
+        os.chown(directory, *owner)
+        # Not left to mkdir: umask takes bits away, and a parent's setgid bit adds one.
+        os.chmod(directory, _MODE)
+        if time is not None:
+            os.utime(directory, (time, time))
+    finally:
+        os.close(directory)
