@@ -11,6 +11,7 @@ AsynckanikoError
 │   └── CopyFailed              COPY, ADD or WORKDIR: missing source, file onto directory, ...
 ├── RegistryError             the other side refused or broke                   exit 4
 │   ├── RegistryRejected        a response outside the protocol's success set
+│   │   └── BlobUnknown           a manifest names blobs that the registry does not have
 │   ├── Unauthorized            401 or 403, after credentials were tried
 │   ├── NotFound                no such repository, tag or blob
 │   ├── NoMatchingPlatform      the index has no manifest for the platform
@@ -135,6 +136,7 @@ class RegistryRejected(RegistryError):
         codes: tuple[str, ...] = (),
         *,
         detail: str = "",
+        retry_after_seconds: float | None = None,
     ) -> None:
         said = detail or ", ".join(codes) or "no error body"
         super().__init__(f"{method} {url}: HTTP {status} ({said})")
@@ -142,6 +144,8 @@ class RegistryRejected(RegistryError):
         self.url = url
         self.status = status
         self.codes = codes
+        self.retry_after_seconds = retry_after_seconds
+        """When the registry says to come back."""
 
 
 class Unauthorized(RegistryRejected):
@@ -150,6 +154,10 @@ class Unauthorized(RegistryRejected):
 
 class NotFound(RegistryRejected):
     """The repository, tag, manifest or blob does not exist there."""
+
+
+class BlobUnknown(RegistryRejected):
+    """A manifest was refused because blobs it names are not in its repository."""
 
 
 class NoMatchingPlatform(RegistryError):

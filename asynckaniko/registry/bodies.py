@@ -1,0 +1,124 @@
+"""Bodies on their way: what is sent, and how slow is too slow."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from math import inf
+from typing import cast
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+from anyio import CancelScope, current_time
+
+from asynckaniko.errors import IntegrityError
+from asynckaniko.settings import Retry
+
+_PIECE = 64 * 1024
+"""What must be accepted within `stall_seconds`: small enough for a slow line shared by many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """`size` bytes that can be sent as often as it takes."""
+
+    size: int
+    open: Callable[[], AsyncIterator[bytes]]
+
+    @classmethod
+    def of(cls, content: bytes) -> "Body":
+        async def once() -> AsyncIterator[bytes]:
+            yield content
+
+        return cls(len(content), once)
+
+
+class Pace:
+    """Watches that waiting for bytes brings some: `stall_size` of them in `stall_seconds`.
+
+    Only time spent waiting counts, so a slow reader does not look like a slow server.
+    """
+
+    def __init__(self, policy: Retry) -> None:
+        self._policy = policy
+        self._received = 0
+        self.left_seconds = policy.stall_seconds
+        """The rest of the current window."""
+
+    @property
+    def complaint(self) -> str:
+        size, seconds = self._policy.stall_size, self._policy.stall_seconds
+        return f"stalled: less than {size} bytes in {seconds:g} s"
+
+    def is_stalled(self, waited_seconds: float, received: int) -> bool:
+        """Count one wait and what it brought."""
+        self._received += received
+        self.left_seconds -= waited_seconds
+        if self.left_seconds > 0:
+            return False
+        stalled = self._received < self._policy.stall_size
+        self._received = 0
+        self.left_seconds = self._policy.stall_seconds
+        return stalled
+
+
+class Outgoing(Payload):
+    """Writes a Body to aiohttp, moving the deadline of `scope` as the server takes it.
+
+    While the body waits for its own source there is no deadline: a layer may be in the making.
+    """
+
+    def __init__(self, body: Body, scope: CancelScope, policy: Retry) -> None:
+        super().__init__(body)
+        self._body = body
+        self._scope = scope
+        self._policy = policy
+        self._size = body.size
+        self.failure: Exception | None = None
+        """What the source raised; aiohttp reports it as a broken connection."""
+        self.is_sent = False
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("a body is not text")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.is_sent = False
+        sent = 0
+        # Sources are generators, which hold files open until they are closed.
+        async with aclosing(cast("_Closable", self._body.open())) as source:
+            while (chunk := await self._next(source)) is not None:
+                sent += len(chunk)
+                if sent > self._body.size:
+                    break
+                for piece in _pieces(chunk):
+                    self._scope.deadline = current_time() + self._policy.stall_seconds
+                    await writer.write(piece)
+        if sent != self._body.size:
+            self.failure = IntegrityError(
+                f"the source of an upload gave {sent} bytes or more, expected {self._body.size}"
+                if sent > self._body.size
+                else f"the source of an upload ended after {sent} of {self._body.size} bytes"
+            )
+            raise self.failure
+        self.is_sent = True
+        self._scope.deadline = current_time() + self._policy.response_seconds
+
+    async def _next(self, source: AsyncIterator[bytes]) -> bytes | None:
+        self._scope.deadline = inf
+        try:
+            return await anext(source, None)
+        except Exception as error:
+            self.failure = error
+            raise
+
+
+class _Closable(AsyncIterator[bytes]):
+    async def aclose(self) -> None: ...
+
+
+def _pieces(chunk: bytes) -> Iterator[bytes | memoryview]:
+    if len(chunk) <= _PIECE:
+        yield chunk
+        return
+    view = memoryview(chunk)
+    for start in range(0, len(chunk), _PIECE):
+        yield view[start : start + _PIECE]

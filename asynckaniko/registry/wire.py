@@ -1,0 +1,300 @@
+"""One HTTP exchange: timeouts, redirects, bodies. The only module that knows aiohttp.
+
+aiohttp's own redirects forward custom headers to other hosts, its decompression breaks digests, and
+its read timeout never fires on a drip of single bytes, so none of the three is used.
+"""
+
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from anyio import CancelScope, current_time, move_on_after
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from asynckaniko.errors import IntegrityError, RegistryError, RegistryUnavailable
+from asynckaniko.registry.bodies import Body, Outgoing, Pace
+from asynckaniko.registry.endpoints import Direction, TlsIdentity, is_link_local
+from asynckaniko.registry.rejection import printable
+from asynckaniko.registry.retry import Interrupted
+from asynckaniko.registry.tls import TlsContexts
+from asynckaniko.settings import Retry
+
+_READ_BUFFER = 512 * 1024
+_MOST_REDIRECTS = 5
+_EAI_AGAIN = -3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAME_METHOD = frozenset({307, 308})
+_FOR_OTHERS = frozenset(
+    {"accept", "accept-encoding", "content-length", "content-type", "range", "user-agent"}
+)
+"""Headers that another host may see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as it goes out. `authorization` reaches the origin of `url` only."""
+
+    method: str
+    url: URL
+    direction: Direction
+    patience: Retry
+    """Of which only the time limits of one exchange count here."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    authorization: str | None = field(default=None, repr=False)
+    body: Body | None = None
+    redirects: int = _MOST_REDIRECTS
+
+
+class Incoming:
+    """A response whose body is still on its way. Belongs to the `exchange` block that gave it."""
+
+    def __init__(self, call: Call, response: aiohttp.ClientResponse) -> None:
+        self._call = call
+        self._response = response
+        self._pace = Pace(call.patience)
+        self.status = response.status
+        self.url = response.url
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        return self._response.headers
+
+    async def chunk(self) -> bytes:
+        """Return bytes as they come; nothing at the end of the body.
+
+        Raises:
+            Interrupted: cut, or slower than the policy allows.
+        """
+        content = self._response.content
+        try:
+            if data := content.read_nowait(-1):
+                return data
+            while True:
+                began = time.monotonic()
+                with move_on_after(self._pace.left_seconds) as waiting:
+                    data = await content.readany()
+                waited = time.monotonic() - began
+                if self._pace.is_stalled(waited, 0 if waiting.cancelled_caught else len(data)):
+                    raise self._interrupted(self._pace.complaint)
+                if not waiting.cancelled_caught:
+                    return data
+        except (aiohttp.ClientError, OSError) as error:
+            raise _translate(error, self._call.method, self.url) from error
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            IntegrityError: it is longer than `limit` bytes.
+            Interrupted: cut or stalled.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        while data := await self.chunk():
+            size += len(data)
+            if size > limit:
+                where = f"{self._call.method} {printable(self.url)}"
+                raise IntegrityError(f"{where}: the answer is larger than {limit} bytes")
+            chunks.append(data)
+        length = self.headers.get("Content-Length", "")
+        if self._call.method != "HEAD" and length.isdigit() and int(length) != size:
+            raise self._interrupted(f"the body ended after {size} of {length} bytes")
+        return b"".join(chunks)
+
+    async def beginning(self, limit: int, seconds: float) -> bytes:
+        """Return what comes of the body within limits; never fails."""
+        content = b""
+        with move_on_after(seconds):
+            try:
+                while len(content) < limit and (data := await self.chunk()):
+                    content += data
+            except RegistryError:
+                pass  # what has arrived is all there is to say
+        return content[:limit]
+
+    def _interrupted(self, reason: str) -> Interrupted:
+        return Interrupted(self._call.method, printable(self.url), reason)
+
+
+class Wire:
+    """Owns the connections of one client. An async context manager."""
+
+    def __init__(
+        self,
+        identity: Callable[[URL, Direction], TlsIdentity],
+        *,
+        user_agent: str,
+        proxy: Callable[[URL], URL | None] = lambda _: None,
+    ) -> None:
+        self._identity = identity
+        self._user_agent = user_agent
+        self._proxy = proxy
+        self._contexts = TlsContexts()
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            # How many connections there are is decided by the client's limiters.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with CancelScope(shield=True):
+            await self._session.close()
+
+    @asynccontextmanager
+    async def exchange(self, call: Call) -> AsyncIterator[Incoming]:
+        """Send `call`, follow redirects, and give the response of any other status.
+
+        Raises:
+            Interrupted: no answer, or one that may differ next time.
+            RegistryUnavailable: no such host, a certificate that is not trusted, and the like.
+            RegistryError: a redirect that must not be followed.
+        """
+        url = call.url
+        for hop in range(call.redirects + 1):
+            response = await self._send(call, url)
+            try:
+                if not _is_redirect(call, response):
+                    yield Incoming(call, response)
+                    return
+                if hop == call.redirects:
+                    raise RegistryError(
+                        f"{call.method} {printable(call.url)}: more than {call.redirects} redirects"
+                    )
+                url = redirect_target(url, response.headers.get("Location", ""))
+            finally:
+                # Closes the connection too, unless the exchange is complete.
+                response.release()
+
+    async def _send(self, call: Call, url: URL) -> aiohttp.ClientResponse:
+        same_origin = url.origin() == call.url.origin()
+        headers = {
+            name: value
+            for name, value in call.headers.items()
+            if same_origin or name.lower() in _FOR_OTHERS
+        }
+        if call.authorization and same_origin:
+            headers["Authorization"] = call.authorization
+        tls = await self._contexts.get(self._identity(url, call.direction))
+        patience = call.patience
+        scope = CancelScope(deadline=current_time() + patience.response_seconds)
+        outgoing = Outgoing(call.body, scope, patience) if call.body else None
+        options: dict[str, Any] = {
+            "headers": headers,
+            "data": outgoing,
+            "ssl": tls,
+            "proxy": self._proxy(url),
+            "allow_redirects": False,
+            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_seconds),
+        }
+        with scope:
+            try:
+                return await self._session.request(call.method, url, **options)
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                if outgoing and outgoing.failure:
+                    raise outgoing.failure from None
+                raise _translate(error, call.method, url) from error
+        if outgoing and not outgoing.is_sent:
+            reason = f"the upload stalled for {patience.stall_seconds:g} s"
+        else:
+            reason = f"no answer within {patience.response_seconds:g} s"
+        raise Interrupted(call.method, printable(url), reason)
+
+
+def redirect_target(source: URL, location: str) -> URL:
+    """Resolve a Location header of `source`.
+
+    Raises:
+        RegistryError: empty or malformed, another scheme than http(s), from https down to http, or
+            to a link-local address, where clouds keep their credentials.
+    """
+    try:
+        target = source.join(URL(location, encoded=True)).with_user(None)
+        host = target.host or ""
+    except ValueError as error:
+        raise RegistryError(f"{printable(source)}: malformed Location header") from error
+    if not location or not host or target.scheme not in ("http", "https"):
+        raise RegistryError(f"{printable(source)}: unusable Location header")
+    if source.scheme == "https" and target.scheme == "http":
+        raise RegistryError(f"{printable(source)}: refused to go from https to {printable(target)}")
+    if is_link_local(host) and host != source.host:
+        raise RegistryError(f"{printable(source)}: refused to go to {printable(target)}")
+    return target
+
+
+def _is_redirect(call: Call, response: aiohttp.ClientResponse) -> bool:
+    if response.status not in _REDIRECTS or "Location" not in response.headers:
+        return False
+    return call.method in ("GET", "HEAD") or response.status in _SAME_METHOD
+
+
+class UntrustedCertificate(RegistryUnavailable):
+    """The server's certificate proves nothing to us."""
+
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ConnectionTimeoutError, "cannot connect: timed out"),
+    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer"),
+    (aiohttp.ClientPayloadError, "the connection was cut within the body"),
+    (aiohttp.ClientHttpProxyError, "the proxy refused to connect"),
+    (aiohttp.ClientResponseError, "the answer was not HTTP"),
+    (TimeoutError, "timed out"),
+    (aiohttp.ClientConnectionError, "the connection was closed"),
+)
+"""Our words for aiohttp's errors: its own texts may contain whole URLs."""
+
+
+def _translate(error: Exception, method: str, url: URL) -> RegistryError:
+    where = f"{method} {printable(url)}"
+    if isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):
+        return UntrustedCertificate(f"{where}: {_certificate_problem(error)}")
+    tls = _tls_reason(error)
+    if tls == "WRONG_VERSION_NUMBER":
+        return RegistryUnavailable(f"{where}: no TLS there; if it offers http, declare it insecure")
+    if "ALERT" in tls or "PROTOCOL" in tls:
+        return RegistryUnavailable(f"{where}: TLS refused by the server: {tls}")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        if error.os_error.errno != _EAI_AGAIN:
+            return RegistryUnavailable(f"{where}: no such host: {url.host}")
+        return Interrupted(method, printable(url), f"cannot resolve {url.host} now")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        said = error.os_error.strerror or "failed"
+        return Interrupted(method, printable(url), f"cannot connect: {said}")
+    for kind, reason in _REASONS:
+        if isinstance(error, kind) and not (isinstance(error, OSError) and error.strerror):
+            return Interrupted(method, printable(url), reason)
+    if isinstance(error, OSError):
+        said = error.strerror or type(error).__name__
+        return Interrupted(method, printable(url), f"the connection failed: {said}")
+    return RegistryError(f"{where}: not a usable request ({type(error).__name__})")
+
+
+def _certificate_problem(error: Exception) -> str:
+    inner = getattr(error, "certificate_error", error)
+    said = getattr(inner, "verify_message", "") or "verification failed"
+    return f"its certificate is not trusted: {said}; give its CA, or skip the verification"
+
+
+def _tls_reason(error: Exception) -> str:
+    for candidate in (getattr(error, "os_error", None), error.__cause__, error):
+        if isinstance(candidate, ssl.SSLError):
+            # aiohttp's own subclasses of it have none.
+            return str(getattr(candidate, "reason", "") or "")
+    return ""
