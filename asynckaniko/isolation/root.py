@@ -141,27 +141,26 @@ def _is_inside(path: str, directory: str) -> bool:
 
 
 def _attach_all(root: str, wanted: Sequence[Prepared], places: Sequence[str | None]) -> None:
-    attached: list[tuple[Prepared, str]] = []
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY)
     for mount, place in zip(wanted, places, strict=True):
-        path = f"{root}/{place}" if place else _make_inside(root, mount)
-        mounts.attach(mount, path)
-        attached.append((mount, path))
-    for mount, path in attached:
-        mounts.seal(mount, path)
+        mounts.attach(mount, f"{root}/{place}" if place else _make_inside(top, mount))
+    for mount, place in zip(wanted, places, strict=True):
+        # A descriptor of the mount point would not show what is mounted on it now.
+        mounts.seal(mount, f"{root}/{place}" if place else _find(top, mount.target))
+    os.close(top)
 
 
-def _make_inside(root: str, mount: Prepared) -> str:
+def _make_inside(root: int, mount: Prepared) -> str:
     """Make the mount point of a mount that goes inside another one, and return it."""
-    descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
-    try:
-        names = mount.target.split("/")
-        for depth in range(1, len(names)):
-            _make(descriptor, "/".join(names[:depth]), is_directory=True)
-        _make(descriptor, mount.target, is_directory=mount.is_directory)
-        found = syscalls.openat2(descriptor, mount.target, os.O_PATH)
-    finally:
-        os.close(descriptor)
-    return f"/proc/self/fd/{found}"
+    names = mount.target.split("/")
+    for depth in range(1, len(names)):
+        _make(root, "/".join(names[:depth]), is_directory=True)
+    _make(root, mount.target, is_directory=mount.is_directory)
+    return _find(root, mount.target)
+
+
+def _find(root: int, path: str) -> str:
+    return f"/proc/self/fd/{syscalls.openat2(root, path, os.O_PATH)}"
 
 
 def _make(root: int, path: str, *, is_directory: bool) -> None:
