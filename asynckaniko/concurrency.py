@@ -84,5 +84,6 @@ class _Flight(Generic[Value]):
     def outcome(self) -> Value:
         if self.error is not None:
             raise self.error
-        assert self.value is not None, "a flight with waiting callers is not cancelled"
+        if self.value is None:
+            raise RuntimeError("what this work belongs to was closed while callers waited for it")
         return self.value[0]

@@ -1,0 +1,314 @@
+"""Bring layers of base images onto this machine, each at most once at a time for all builds.
+
+A layer can be needed in two forms: unpacked, under a stage that looks at files; and as the blob it
+is, for an output that has to hold or send it. A layer that is needed in both is fetched once.
+"""
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from anyio import (
+    CapacityLimiter,
+    Event,
+    create_task_group,
+    move_on_after,
+    to_thread,
+    wait_writable,
+)
+from anyio.abc import TaskGroup
+
+from asynckaniko.build.sources import BaseLayer
+from asynckaniko.build.workspace import Resources
+from asynckaniko.concurrency import SingleFlight, single_error
+from asynckaniko.errors import IntegrityError
+from asynckaniko.events import EventSink, LayerPulled, LayerPullStarted, LayerReused
+from asynckaniko.oci.descriptor import Descriptor
+from asynckaniko.oci.digest import DiffID, Digest
+from asynckaniko.oci.reference import Repository
+from asynckaniko.store.blobs import ArrivingBlob, BlobFile
+from asynckaniko.store.layers import UnpackedLayer
+from asynckaniko.store.layout import LayoutReader
+
+_UNPACK = "asynckaniko.rootfs.apply_layer:unpack_layer"
+_SETTLE = "asynckaniko.rootfs.implicit:settle"
+_REMOVE = "asynckaniko.rootfs.remove:remove_trees"
+_PIPE_SIZE = 1 << 20
+_CLEAN_UP_SECONDS = 60.0
+
+
+class BaseLayers:
+    """Downloads and unpacks base layers for all builds of a Builder."""
+
+    def __init__(self, resources: Resources, tasks: TaskGroup) -> None:
+        self._resources = resources
+        self._tasks = tasks
+        self._unpacking: SingleFlight[DiffID, UnpackedLayer] = SingleFlight(tasks)
+        self._arriving: dict[Digest, ArrivingBlob] = {}
+        self._kept: dict[Digest, Event] = {}
+        self._downloads = CapacityLimiter(resources.settings.limits.downloads)
+
+    def are_unpacked(self, layers: Sequence[BaseLayer]) -> bool:
+        """Tell whether every layer lies unpacked in the store."""
+        return all(self._resources.layers.find(layer.diff_id) for layer in layers)
+
+    def reserve(self, layers: Sequence[BaseLayer]) -> None:
+        """Announce that `stack(keep=True)` will store these blobs: readers wait for that."""
+        for layer in layers:
+            if self._resources.layers.find(layer.diff_id) is None:
+                self._kept.setdefault(layer.descriptor.digest, Event())
+
+    async def stack(self, layers: Sequence[BaseLayer], *, keep: bool, emit: EventSink) -> list[str]:
+        """Return the directories of `layers`, base first, ready to be overlay lowers.
+
+        All layers are downloaded and unpacked at once, as far as the limits allow.
+
+        Raises:
+            IntegrityError: digest, size or diffID do not match, or an archive is malformed.
+            RegistryError: a layer cannot be downloaded.
+        """
+        unpacked: dict[int, UnpackedLayer] = {}
+
+        async def unpack(position: int, layer: BaseLayer) -> None:
+            unpacked[position] = await self._unpacked(layer, keep=keep, emit=emit)
+
+        with single_error():
+            async with create_task_group() as tasks:
+                for position, layer in enumerate(layers):
+                    tasks.start_soon(unpack, position, layer)
+        directories: list[str] = []
+        for position in range(len(layers)):
+            layer_on_disk = unpacked[position]
+            directory = await self.settle(
+                layer_on_disk.directory, layer_on_disk.implicit, directories
+            )
+            directories.append(directory)
+        return directories
+
+    async def _unpacked(self, layer: BaseLayer, *, keep: bool, emit: EventSink) -> UnpackedLayer:
+        known = self._resources.layers.find(layer.diff_id)
+        if known is not None:
+            emit(LayerReused(layer.descriptor.digest, layer.descriptor.size))
+            return known
+        try:
+            return await self._unpacking.do(
+                layer.diff_id, lambda: self._unpack(layer, keep=keep, emit=emit)
+            )
+        finally:
+            stored = self._kept.pop(layer.descriptor.digest, None)
+            if stored is not None:
+                stored.set()
+
+    async def _unpack(self, layer: BaseLayer, *, keep: bool, emit: EventSink) -> UnpackedLayer:
+        descriptor = layer.descriptor
+        started = time.monotonic()
+        # Not below the asking build's directory: its end must not take the tree from the others.
+        directory = f"layers/.{layer.diff_id.hex}.{os.urandom(4).hex()}"
+        limits = self._resources.settings.limits
+        arguments = {
+            "directory": directory,
+            "media_type": descriptor.media_type,
+            "digest": descriptor.digest,
+            "size": descriptor.size,
+            "diff_id": layer.diff_id,
+            "limits": {"size": limits.layer_size, "entries": limits.layer_entries},
+        }
+        try:
+            arriving = self._arriving.get(descriptor.digest)
+            if arriving is not None:
+                await arriving.arrived()
+            stored = self.stored(layer)
+            if stored is not None:
+                with stored.path.open("rb") as file:
+                    result = await self._resources.work(_UNPACK, arguments, fds=[file.fileno()])
+            else:
+                emit(LayerPullStarted(descriptor.digest, descriptor.size))
+                result = await self._unpack_while_downloading(layer, arguments, keep, emit)
+            found = self._resources.layers.add(
+                layer.diff_id, directory, implicit=result["implicit"]
+            )
+        except BaseException:
+            with move_on_after(_CLEAN_UP_SECONDS, shield=True):
+                await self._resources.inner.call(_REMOVE, {"paths": [directory]})
+            raise
+        if stored is None:
+            seconds = time.monotonic() - started
+            emit(LayerPulled(descriptor.digest, descriptor.size, seconds, unpacked=True))
+        return found
+
+    async def _unpack_while_downloading(
+        self, layer: BaseLayer, arguments: dict[str, Any], keep: bool, emit: EventSink
+    ) -> Any:
+        """Let the bytes flow from the socket through a pipe into the process that unpacks."""
+        with _pipe() as (read_end, write_end), single_error():
+            if not keep:
+                async with self._downloads, create_task_group() as tasks:
+                    tasks.start_soon(self._feed, layer, write_end, emit)
+                    return await self._resources.work(_UNPACK, arguments, fds=[read_end])
+            with self._resources.blobs.ingest(layer.descriptor.digest) as ingest:
+                async with self._downloads, create_task_group() as tasks:
+                    tasks.start_soon(self._feed, layer, write_end, emit)
+                    fds = [read_end, ingest.file]
+                    result = await self._resources.work(_UNPACK, arguments, fds=fds)
+                ingest.commit()
+                return result
+
+    async def _feed(self, layer: BaseLayer, write_end: "_Descriptor", emit: EventSink) -> None:
+        assert isinstance(layer.origin, Repository)
+        # The unpacking process verifies digest and size: it has the bytes at hand anyway.
+        async with self._resources.registry.read_blob(
+            layer.origin, layer.descriptor, emit=emit, verify=False
+        ) as chunks:
+            async for chunk in chunks:
+                await _write(write_end.number, chunk)
+        write_end.close()
+
+    async def settle(self, directory: str, implicit: Sequence[str], below: Sequence[str]) -> str:
+        """Return the layer's directory, or one corrected for what is below it.
+
+        A layer without entries for its parent directories must leave them as they are below, and
+        follow them where they are links; unpacked alone it could not know them.
+        """
+        if not implicit or not below:
+            return directory
+        settled: str = await self._resources.work(
+            _SETTLE, {"lowers": list(below), "layer": directory, "implicit": list(implicit)}
+        )
+        return settled
+
+    def stored(self, layer: BaseLayer) -> BlobFile | None:
+        """Return the layer's blob if it is on this machine."""
+        if isinstance(layer.origin, LayoutReader):
+            path = layer.origin.blob_path(layer.descriptor.digest)
+            return self._resources.blobs.file(layer.descriptor, path)
+        return self._resources.blobs.find(layer.descriptor)
+
+    async def verify(self, blob: BlobFile) -> None:
+        """Check a blob that others wrote. Raises IntegrityError."""
+        disk = self._resources.disk
+        actual = await to_thread.run_sync(_digest_of, blob.path, limiter=disk)
+        if actual != blob.descriptor.digest:
+            raise IntegrityError(f"{blob.path}: its digest is {actual}; the layout is damaged")
+
+    async def fetch(self, layer: BaseLayer, *, emit: EventSink) -> BlobFile | ArrivingBlob:
+        """Return the layer's blob, which may still be arriving; start its download if need be."""
+        digest = layer.descriptor.digest
+        kept = self._kept.get(digest)
+        if kept is not None:
+            await kept.wait()
+        stored = self.stored(layer)
+        if stored is not None:
+            return stored
+        if digest not in self._arriving:
+            ready = Event()
+            self._tasks.start_soon(self._relay, layer, ready, emit)
+            await ready.wait()
+        return self._arriving.get(digest) or self._resources.blobs.file(
+            layer.descriptor, self._resources.blobs.path(digest)
+        )
+
+    async def _relay(self, layer: BaseLayer, ready: Event, emit: EventSink) -> None:
+        """Download a blob into the store while others already read it."""
+        assert isinstance(layer.origin, Repository)
+        digest = layer.descriptor.digest
+        disk = self._resources.disk
+        with self._resources.blobs.ingest(digest) as ingest:
+            arriving = ArrivingBlob(layer.descriptor, ingest, disk=disk)
+            self._arriving[digest] = arriving
+            ready.set()
+            started = time.monotonic()
+            try:
+                async with (
+                    self._downloads,
+                    self._resources.registry.read_blob(
+                        layer.origin, layer.descriptor, emit=emit
+                    ) as chunks,
+                ):
+                    async for chunk in chunks:
+                        await arriving.append(chunk)
+                ingest.commit()
+                arriving.finish()
+                seconds = time.monotonic() - started
+                emit(LayerPulled(digest, layer.descriptor.size, seconds, unpacked=False))
+            except Exception as error:
+                arriving.finish(error)
+            finally:
+                del self._arriving[digest]
+
+
+class LayerBlob:
+    """A base layer's blob as an upload sees it: nothing is downloaded before a byte is asked for.
+
+    A registry that has the blob already, or mounts it, never asks.
+    """
+
+    def __init__(self, layer: BaseLayer, layers: BaseLayers, emit: EventSink) -> None:
+        self.layer = layer
+        self._layers = layers
+        self._emit = emit
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return self.layer.descriptor
+
+    async def chunks(self, offset: int) -> AsyncIterator[bytes]:
+        """Yield the bytes from `offset` on, while they arrive if they have to."""
+        blob = await self._layers.fetch(self.layer, emit=self._emit)
+        async for chunk in blob.chunks(offset):
+            yield chunk
+
+    async def path(self) -> Path:
+        """Return a file that holds the whole blob. Raises IntegrityError if it is another."""
+        blob = await self._layers.fetch(self.layer, emit=self._emit)
+        if isinstance(blob, ArrivingBlob):
+            await blob.arrived()
+            return blob.final_path
+        if isinstance(self.layer.origin, LayoutReader):
+            await self._layers.verify(blob)
+        return blob.path
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+class _Descriptor:
+    """A file descriptor that is closed once."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+            self.number = -1
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[int, _Descriptor]]:
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    writer = _Descriptor(write_end)
+    os.set_blocking(write_end, False)
+    # A bigger pipe means fewer turns of the event loop; its size is limited per user.
+    with suppress(PermissionError):
+        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    try:
+        yield read_end, writer
+    finally:
+        os.close(read_end)
+        writer.close()
+
+
+async def _write(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(file, view) :]
+        except BlockingIOError:
+            await wait_writable(file)

@@ -1,0 +1,161 @@
+"""Builder: the entry point for callers. Holds what builds share, and builds one image or many."""
+
+import math
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from anyio import (
+    CapacityLimiter,
+    create_memory_object_stream,
+    create_task_group,
+    to_thread,
+)
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from asynckaniko.build.base_layers import BaseLayers
+from asynckaniko.build.execute import execute
+from asynckaniko.build.request import BuildRequest, BuildResult
+from asynckaniko.build.workspace import Resources
+from asynckaniko.concurrency import single_error
+from asynckaniko.events import Event, EventSink, ignore
+from asynckaniko.isolation.fork_server import ForkServer
+from asynckaniko.registry.client import RegistryClient
+from asynckaniko.settings import Settings
+from asynckaniko.store.blobs import BlobStore
+from asynckaniko.store.layers import LayerStore
+from asynckaniko.store.state import StateDirectory
+
+_INNER_MODULES = (
+    "asynckaniko.isolation.step",
+    "asynckaniko.rootfs.apply_layer",
+    "asynckaniko.rootfs.copy_tree",
+    "asynckaniko.rootfs.destination",
+    "asynckaniko.rootfs.directories",
+    "asynckaniko.rootfs.implicit",
+    "asynckaniko.rootfs.pack_layer",
+    "asynckaniko.rootfs.remove",
+    "asynckaniko.rootfs.workdir",
+)
+_OUTER_MODULES = ("asynckaniko.rootfs.copy_tree",)
+
+
+class RunningBuild:
+    """A build in progress. `events` ends when the build ends."""
+
+    def __init__(self, events: MemoryObjectReceiveStream[Event]) -> None:
+        self.events = events
+        self._result: BuildResult | None = None
+
+    @property
+    def result(self) -> BuildResult:
+        """What was built. Raises RuntimeError before the end: that is the caller's mistake."""
+        if self._result is None:
+            raise RuntimeError("the build has not finished")
+        return self._result
+
+
+class Builder:
+    """Builds images; an async context manager.
+
+    Its builds share connections, tokens, base layers and limits. Nothing outlives the block: no
+    task, no process, no mount, no file but the store's.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
+        self._builds = CapacityLimiter(self._settings.limits.builds)
+        self._exit = AsyncExitStack()
+        self._resources: Resources | None = None
+        self._base_layers: BaseLayers | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the state directory and start the helper processes.
+
+        Raises:
+            HostError: the state directory cannot be used, or no isolation is permitted here.
+        """
+        async with AsyncExitStack() as entering:
+            settings = self._settings
+            limits = settings.limits
+            disk = CapacityLimiter(limits.disk_threads)
+            state = await to_thread.run_sync(StateDirectory, settings.state_dir, limiter=disk)
+            tasks = await entering.enter_async_context(create_task_group())
+            # Left by an error or not: shared downloads end with the Builder.
+            entering.callback(tasks.cancel_scope.cancel)
+            inner = await entering.enter_async_context(
+                ForkServer.start(directory=state.rootfs, preload=_INNER_MODULES, namespaces=True)
+            )
+            await to_thread.run_sync(state.claim_rootfs, inner.root_id, limiter=disk)
+            outer = await entering.enter_async_context(
+                ForkServer.start(directory=state.root, preload=_OUTER_MODULES, namespaces=False)
+            )
+            registry = await entering.enter_async_context(
+                RegistryClient(
+                    settings.registry,
+                    retry=settings.retry,
+                    limits=limits,
+                    auth_files=settings.auth_files,
+                )
+            )
+            self._resources = Resources(
+                settings=settings,
+                state=state,
+                inner=inner,
+                outer=outer,
+                registry=registry,
+                blobs=BlobStore(state.blobs, disk=disk),
+                layers=LayerStore(state.rootfs),
+                processes=CapacityLimiter(limits.processes),
+                commands=CapacityLimiter(max(limits.processes, os.cpu_count() or 1)),
+                disk=disk,
+            )
+            self._base_layers = BaseLayers(self._resources, tasks)
+            self._exit = entering.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._resources = self._base_layers = None
+        await self._exit.__aexit__(kind, error, trace)
+
+    async def build(self, request: BuildRequest, *, on_event: EventSink = ignore) -> BuildResult:
+        """Build one image and return when it is everywhere it was asked to be.
+
+        Raises:
+            AsynckanikoError: one error; several only if several things failed at the same time,
+                and then as an ExceptionGroup.
+        """
+        if self._resources is None or self._base_layers is None:
+            raise RuntimeError("a Builder is used inside `async with`")
+        with single_error():
+            async with self._builds:
+                return await execute(
+                    request,
+                    resources=self._resources,
+                    base_layers=self._base_layers,
+                    emit=on_event,
+                )
+
+    @asynccontextmanager
+    async def start(self, request: BuildRequest) -> AsyncIterator[RunningBuild]:
+        """Build in the background of an `async with` block; leaving the block early cancels it."""
+        send, receive = create_memory_object_stream[Event](math.inf)
+        running = RunningBuild(receive)
+
+        async def build() -> None:
+            with send:
+                running._result = await self.build(request, on_event=send.send_nowait)
+
+        with single_error():
+            async with receive, create_task_group() as tasks:
+                tasks.start_soon(build)
+                yield running
+                if running._result is None:
+                    tasks.cancel_scope.cancel()

@@ -1,0 +1,118 @@
+"""Find images and named contexts: what a name in FROM or --from stands for outside the file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anyio import CapacityLimiter, to_thread
+
+from asynckaniko.build.sources import BaseImage, FromDirectory, FromImage, Source
+from asynckaniko.concurrency import SingleFlight
+from asynckaniko.context.source import open_context
+from asynckaniko.errors import InvalidReference, UsageError
+from asynckaniko.events import BaseResolved, EventSink
+from asynckaniko.oci.config import ImageConfig
+from asynckaniko.oci.platform import Platform
+from asynckaniko.oci.reference import Reference
+from asynckaniko.registry.client import RegistryClient
+from asynckaniko.store.layout import LayoutReader
+
+_LAYOUT = "oci-layout://"
+_IMAGE = "docker-image://"
+
+
+@dataclass(slots=True)
+class ImageFinder:
+    """Resolves names for one build; each image is asked for once."""
+
+    registry: RegistryClient
+    build_contexts: Mapping[str, str]
+    disk: CapacityLimiter
+    emit: EventSink
+    flights: SingleFlight[tuple[str, Platform], FromImage]
+    _found: dict[tuple[str, Platform], FromImage] = field(default_factory=dict)
+
+    async def context(self, name: str, platform: Platform) -> Source | None:
+        """Look `name` up among the named contexts, the platform's own form first.
+
+        Raises:
+            UsageError, ContextError: the context's value is none.
+        """
+        for key in (f"{name}::{platform}", name, *_spellings(name)):
+            value = self.build_contexts.get(key)
+            if value is not None:
+                return await self._context(key, value, platform)
+        return None
+
+    async def _context(self, name: str, value: str, platform: Platform) -> Source:
+        if value.startswith(_IMAGE):
+            return await self.image(value.removeprefix(_IMAGE), platform)
+        if value.startswith(_LAYOUT):
+            return await self._layout(name, value, platform)
+        if "://" in value and not value.startswith("dir://"):
+            raise UsageError(
+                f"--build-context {name}={value}: expected a directory,"
+                f" {_LAYOUT}PATH[:TAG] or {_IMAGE}REFERENCE"
+            )
+        opened = await to_thread.run_sync(open_context, value, limiter=self.disk)
+        return FromDirectory(opened.directory, tuple(opened.ignore))
+
+    async def _layout(self, name: str, value: str, platform: Platform) -> FromImage:
+        text = value.removeprefix(_LAYOUT)
+        head, colon, tag = text.rpartition(":")
+        path, tag = (head, tag) if colon and "/" not in tag else (text, "")
+
+        def read() -> FromImage:
+            reader = LayoutReader(Path(path))
+            manifest = reader.open(tag, platform)
+            config = ImageConfig.parse(reader.read(manifest.config), where=value)
+            return FromImage(BaseImage(name, manifest, config, reader))
+
+        found = await to_thread.run_sync(read, limiter=self.disk)
+        self._announce(found, value)
+        return found
+
+    async def image(self, name: str, platform: Platform) -> FromImage:
+        """Resolve an image reference against its registry.
+
+        Raises:
+            InvalidReference: not a reference.
+            RegistryError: no such image, no such platform, or not reachable.
+        """
+        key = (name, platform)
+        if key not in self._found:
+            self._found[key] = await self.flights.do(key, lambda: self._resolve(name, platform))
+        return self._found[key]
+
+    async def _resolve(self, name: str, platform: Platform) -> FromImage:
+        try:
+            reference = Reference.parse(name)
+        except InvalidReference as error:
+            raise InvalidReference(
+                f"{error}; it is also no stage defined before and no --build-context"
+            ) from error
+        resolved = await self.registry.resolve(reference, platform, emit=self.emit)
+        config = ImageConfig.parse(resolved.config, where=f"config of {reference}")
+        found = FromImage(BaseImage(str(reference), resolved.manifest, config, resolved.repository))
+        self._announce(found, str(reference))
+        return found
+
+    def _announce(self, found: FromImage, name: str) -> None:
+        manifest = found.image.manifest
+        size = sum(layer.size for layer in manifest.layers)
+        digest = manifest.descriptor.digest
+        self.emit(BaseResolved(name, digest, len(found.image.layers), size, 0.0))
+
+
+def _spellings(name: str) -> list[str]:
+    """List other names of the same image: `busybox` is also `docker.io/library/busybox:latest`."""
+    try:
+        reference = Reference.parse(name)
+    except InvalidReference:
+        return []
+    repository = str(reference.repository)
+    short = repository.removeprefix("docker.io/").removeprefix("library/")
+    if reference.digest:
+        return []
+    names = [f"{repository}:{reference.tag}", f"{short}:{reference.tag}"]
+    return [*names, repository, short] if reference.tag == "latest" else names

@@ -1,0 +1,88 @@
+"""Layers of the image that is being built: from its base, or from a step once that is packed."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from anyio import Event
+
+from asynckaniko.build.sources import BaseLayer
+from asynckaniko.events import Step
+from asynckaniko.oci import media_types
+from asynckaniko.oci.descriptor import Descriptor
+from asynckaniko.oci.digest import DiffID, Digest
+from asynckaniko.store.blobs import BlobFile, BlobStore, Ingest
+
+_LAYER_TYPES = {
+    "gzip": media_types.OCI_LAYER_GZIP,
+    "zstd": media_types.OCI_LAYER_ZSTD,
+    "none": media_types.OCI_LAYER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLayer:
+    """A step's changes as a blob in a file of this build."""
+
+    descriptor: Descriptor
+    diff_id: DiffID
+    blob: BlobFile
+    uncompressed_size: int
+    entries: int
+
+
+@dataclass(slots=True)
+class StepLayer:
+    """The place of a step's layer in the image, taken while it is still being packed."""
+
+    step: Step
+    _packed: PackedLayer | None = None
+    _ready: Event = field(default_factory=Event)
+
+    def fill(self, packed: PackedLayer) -> None:
+        self._packed = packed
+        self._ready.set()
+
+    async def packed(self) -> PackedLayer:
+        """Wait until the layer is packed."""
+        await self._ready.wait()
+        assert self._packed is not None, "a filled layer"
+        return self._packed
+
+
+ImageLayer: TypeAlias = BaseLayer | StepLayer
+
+
+class LayerFiles:
+    """Files that a build's new layers are packed into; removed with the build."""
+
+    def __init__(self, blobs: BlobStore, *, compression: str, level: int | None) -> None:
+        self._blobs = blobs
+        self._files = ExitStack()
+        self.compression = compression
+        self.level = level
+
+    def __enter__(self) -> "LayerFiles":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def new(self) -> Ingest:
+        return self._files.enter_context(self._blobs.ingest())
+
+    def packed(self, ingest: Ingest, result: dict[str, Any]) -> PackedLayer:
+        """Read what a packing job says about the file it filled."""
+        descriptor = Descriptor(
+            _LAYER_TYPES[self.compression], Digest.parse(result["digest"]), int(result["size"])
+        )
+        return PackedLayer(
+            descriptor,
+            DiffID(Digest.parse(result["diff_id"])),
+            self._blobs.file(descriptor, ingest.path),
+            int(result["uncompressed_size"]),
+            int(result["entries"]),
+        )
+
+    def job_arguments(self) -> dict[str, Any]:
+        return {"compression": self.compression, "level": self.level}

@@ -1,0 +1,239 @@
+"""Plan: which stages run, on what, and what each of them needs. Decided before anything runs.
+
+Bases of all needed stages are resolved at the same time; what ONBUILD triggers of a base refer to
+is found on the way.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from anyio import create_task_group
+
+from asynckaniko.build.scope import GlobalScope
+from asynckaniko.build.sources import FromImage, FromScratch, FromStage, Source
+from asynckaniko.dockerfile.instructions import (
+    Add,
+    Copy,
+    Dockerfile,
+    OnBuild,
+    Run,
+    Stage,
+    StageInstruction,
+    Workdir,
+)
+from asynckaniko.dockerfile.parser import parse_trigger
+from asynckaniko.dockerfile.run_mounts import parse_mount
+from asynckaniko.dockerfile.stages import find_target
+from asynckaniko.errors import DockerfileError, InvalidReference, SourceSpan
+from asynckaniko.oci.platform import Platform
+
+FindContext = Callable[[str, Platform], Awaitable[Source | None]]
+"""Look up a named context; None when there is none of that name."""
+FindImage = Callable[[str, Platform], Awaitable[FromImage]]
+
+
+@dataclass(slots=True)
+class PlannedStage:
+    """A stage with its base and everything it refers to resolved."""
+
+    stage: Stage
+    platform: Platform
+    base: Source
+    instructions: tuple[StageInstruction, ...]
+    """ONBUILD triggers of the base, then the stage's own."""
+    triggers: int
+    """How many of `instructions` are triggers."""
+    sources: dict[str, Source] = field(default_factory=dict)
+    """What each `--from` value and `from=` of a mount means in this stage."""
+
+    @property
+    def index(self) -> int:
+        return self.stage.index
+
+    def uses(self) -> set[int]:
+        """List the stages whose files this one reads (not the one it is based on)."""
+        return {source.index for source in self.sources.values() if isinstance(source, FromStage)}
+
+
+@dataclass(slots=True)
+class Plan:
+    """The stages to build, by index, and the one that becomes the image."""
+
+    target: int
+    stages: dict[int, PlannedStage]
+
+    def lineage(self) -> list[int]:
+        """List the stages whose steps are layers of the image, base first."""
+        chain = [self.target]
+        while isinstance(base := self.stages[chain[-1]].base, FromStage):
+            chain.append(base.index)
+        return chain[::-1]
+
+    def in_order(self) -> list[PlannedStage]:
+        return [self.stages[index] for index in sorted(self.stages)]
+
+    def consumers(self, index: int) -> list[PlannedStage]:
+        """List the stages that read files of stage `index`."""
+        return [stage for stage in self.stages.values() if index in stage.uses()]
+
+    def children(self, index: int) -> list[PlannedStage]:
+        """List the stages that are FROM stage `index`."""
+        return [stage for stage in self.stages.values() if stage.base == FromStage(index)]
+
+
+class Planner:
+    """Resolves a parsed Dockerfile into a Plan."""
+
+    def __init__(
+        self,
+        dockerfile: Dockerfile,
+        *,
+        scope: GlobalScope,
+        platform: Platform,
+        find_context: FindContext,
+        find_image: FindImage,
+    ) -> None:
+        self._dockerfile = dockerfile
+        self._scope = scope
+        self._platform = platform
+        self._find_context = find_context
+        self._find_image = find_image
+        self._planned: dict[int, PlannedStage] = {}
+        self._started: set[int] = set()
+
+    async def plan(self, target: str) -> Plan:
+        """Plan the stages that `target` (empty: the last stage) needs.
+
+        Raises:
+            DockerfileError: unknown target or stage, circular or forward references.
+            RegistryError: a base cannot be resolved.
+        """
+        stage = find_target(self._dockerfile, target)
+        await self._require(stage.index)
+        return Plan(stage.index, self._planned)
+
+    async def _require(self, index: int) -> None:
+        if index in self._started:
+            return
+        self._started.add(index)
+        stage = self._dockerfile.stages[index]
+        span = stage.base.span
+        try:
+            platform = self._stage_platform(stage)
+            base = await self._base(stage, platform)
+        except (DockerfileError, InvalidReference) as error:
+            raise error.at(span) from error
+        if isinstance(base, FromStage):
+            await self._require(base.index)
+        triggers = await self._triggers(base, span)
+        instructions = (*triggers, *stage.instructions)
+        planned = PlannedStage(stage, platform, base, instructions, len(triggers))
+        self._planned[index] = planned
+        await self._resolve_sources(planned)
+        async with create_task_group() as tasks:
+            for used in planned.uses():
+                tasks.start_soon(self._require, used)
+
+    def _stage_platform(self, stage: Stage) -> Platform:
+        if not stage.base.platform:
+            return self._platform
+        text = self._scope.expand(stage.base.platform, stage.base.span)
+        if not text:
+            raise DockerfileError(f"FROM --platform={stage.base.platform} is empty when expanded")
+        return Platform.parse(text)
+
+    async def _base(self, stage: Stage, platform: Platform) -> Source:
+        name = self._scope.expand(stage.base.image, stage.base.span)
+        if not name.strip():
+            raise DockerfileError(f"base name ({stage.base.image}) should not be blank")
+        context = await self._find_context(name, platform)
+        if context is not None:
+            return context
+        earlier = self._dockerfile.stages[: stage.index]
+        # As in BuildKit, FROM compares the lower-cased stage name with the name as written.
+        for candidate in reversed(earlier):
+            if candidate.base.name and candidate.base.name == name:
+                return FromStage(candidate.index)
+        if name == "scratch":
+            return FromScratch()
+        return await self._find_image(name, platform)
+
+    async def _triggers(self, base: Source, span: SourceSpan) -> list[StageInstruction]:
+        match base:
+            case FromImage(image):
+                texts = list(image.config.runtime.get("OnBuild") or [])
+            case FromStage(index):
+                own = self._dockerfile.stages[index].instructions
+                texts = [line.trigger for line in own if isinstance(line, OnBuild)]
+            case _:
+                texts = []
+        return [parse_trigger(text, span) for text in texts]
+
+    async def _resolve_sources(self, planned: PlannedStage) -> None:
+        async def resolve(name: str, span: SourceSpan) -> None:
+            try:
+                planned.sources[name] = await self._source(name, planned, span)
+            except (DockerfileError, InvalidReference) as error:
+                raise error.at(span) from error
+
+        async with create_task_group() as tasks:
+            for name, span in source_names(planned.instructions, self._scope.values).items():
+                tasks.start_soon(resolve, name, span)
+
+    async def _source(self, name: str, planned: PlannedStage, span: SourceSpan) -> Source:
+        context = await self._find_context(name, planned.platform)
+        if context is not None:
+            return context
+        stages, own = self._dockerfile.stages, planned.index
+        lower = name.lower()
+        for stage in reversed(stages[:own]):
+            if stage.base.name == lower:
+                return FromStage(stage.index)
+        if re.fullmatch(r"[0-9]+", name):
+            index = int(name)
+            if index < own:
+                return FromStage(index)
+            # A bare number is never an image.
+            raise DockerfileError(
+                f"stage index {name} is out of range here: stages before this one are"
+                f" 0 to {own - 1}"
+                if own
+                else f"stage index {name}: no stage before this one",
+                span=span,
+            )
+        for stage in stages[own:]:
+            if stage.base.name == lower:
+                what = "circular dependency" if stage.index == own else "defined later"
+                raise DockerfileError(
+                    f"cannot copy from stage {name!r}, it needs to be defined before the current"
+                    f" stage {planned.stage.label} ({what})",
+                    span=span,
+                )
+        if lower == "scratch":
+            return FromScratch()
+        return await self._find_image(name, planned.platform)
+
+
+def source_names(
+    instructions: tuple[StageInstruction, ...], variables: Mapping[str, str]
+) -> dict[str, SourceSpan]:
+    """Collect what `--from` and `from=` name, each with the first line that does."""
+    names: dict[str, SourceSpan] = {}
+    for instruction in instructions:
+        match instruction:
+            case Copy(from_=name) if name:
+                names.setdefault(name, instruction.span)
+            case Run(mounts=mounts):
+                for text in mounts:
+                    source = getattr(parse_mount(text), "from_", "")
+                    if source:
+                        names.setdefault(source, instruction.span)
+            case _:
+                pass
+    return names
+
+
+def touches_files(instruction: StageInstruction) -> bool:
+    """Tell whether an instruction makes a layer."""
+    return isinstance(instruction, Run | Copy | Add | Workdir)

@@ -1,0 +1,79 @@
+"""Where files and bases come from: the nouns a plan is made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from asynckaniko.errors import IntegrityError
+from asynckaniko.oci.config import ImageConfig
+from asynckaniko.oci.descriptor import Descriptor
+from asynckaniko.oci.digest import DiffID
+from asynckaniko.oci.manifest import Manifest
+from asynckaniko.oci.reference import Repository
+from asynckaniko.store.layout import LayoutReader
+
+Origin: TypeAlias = Repository | LayoutReader
+"""Where an image's blobs can be read: a repository of a registry, or an OCI layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseLayer:
+    """A layer of a base image that may or may not be on this machine."""
+
+    descriptor: Descriptor
+    diff_id: DiffID
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class BaseImage:
+    """A resolved image: its documents are known, its layers wait to be needed."""
+
+    name: str
+    manifest: Manifest
+    config: ImageConfig
+    origin: Origin
+
+    @property
+    def layers(self) -> tuple[BaseLayer, ...]:
+        """Pair layers with diffIDs, base first. Raises IntegrityError when they do not pair."""
+        layers, diff_ids = self.manifest.layers, self.config.diff_ids
+        if len(layers) != len(diff_ids):
+            raise IntegrityError(
+                f"{self.name}: {len(layers)} layers in the manifest,"
+                f" {len(diff_ids)} diff_ids in the config"
+            )
+        return tuple(
+            BaseLayer(layer, diff_id, self.origin)
+            for layer, diff_id in zip(layers, diff_ids, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FromImage:
+    """A stage or source that is an image elsewhere."""
+
+    image: BaseImage
+
+
+@dataclass(frozen=True, slots=True)
+class FromStage:
+    """Another stage of the file, by index."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class FromScratch:
+    """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromDirectory:
+    """Files of this machine: the build context, or a named context."""
+
+    directory: Path
+    ignore: tuple[str, ...] = ()
+
+
+Source: TypeAlias = FromImage | FromStage | FromScratch | FromDirectory

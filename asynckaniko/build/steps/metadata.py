@@ -1,0 +1,169 @@
+"""Instructions that only change the image's config. Pure: config and scope in, history text out.
+
+BuildKit's dockerfile2llb/convert.go dispatches these; the history texts are its texts.
+"""
+
+import posixpath
+
+import orjson
+
+from asynckaniko.build.scope import StageScope
+from asynckaniko.dockerfile.instructions import (
+    Arg,
+    Cmd,
+    Command,
+    Entrypoint,
+    Env,
+    Expose,
+    Healthcheck,
+    Label,
+    Maintainer,
+    OnBuild,
+    Shell,
+    StopSignal,
+    User,
+    Volume,
+)
+from asynckaniko.dockerfile.values import check_signal, parse_ports
+from asynckaniko.oci.config import ImageConfig
+
+DEFAULT_SHELL = ("/bin/sh", "-c")
+
+MetadataInstruction = (
+    Arg
+    | Cmd
+    | Entrypoint
+    | Env
+    | Expose
+    | Healthcheck
+    | Label
+    | Maintainer
+    | OnBuild
+    | Shell
+    | StopSignal
+    | User
+    | Volume
+)
+
+
+def shell_of(config: ImageConfig) -> list[str]:
+    """Return what a shell-form command is prefixed with."""
+    return list(config.runtime.get("Shell") or DEFAULT_SHELL)
+
+
+def argv_of(command: Command, config: ImageConfig) -> list[str]:
+    """Return the argument vector of a command in either form."""
+    return list(command.argv) if command.is_exec else [*shell_of(config), command.shell]
+
+
+def set_env(config: ImageConfig, key: str, value: str) -> None:
+    """Set a variable of the image, in its place if it is there already."""
+    env = config.env
+    entry = f"{key}={value}"
+    for position, existing in enumerate(env):
+        if existing.partition("=")[0] == key:
+            env[position] = entry
+            break
+    else:
+        env.append(entry)
+    config.runtime["Env"] = env
+
+
+def resolve_workdir(config: ImageConfig, path: str) -> str:
+    """Join a WORKDIR with the one before it, as an absolute clean path."""
+    current = config.runtime.get("WorkingDir") or "/"
+    joined = posixpath.normpath(posixpath.join("/", current, path))
+    return "/" + joined.lstrip("/")
+
+
+class MetadataSteps:
+    """Applies metadata instructions to one stage's config and scope."""
+
+    def __init__(self, config: ImageConfig, scope: StageScope) -> None:
+        self._config = config
+        self._scope = scope
+        self._command_is_ours = False
+        """CMD was set in this stage: a later ENTRYPOINT leaves it alone."""
+
+    def apply(self, instruction: MetadataInstruction) -> str | None:  # noqa: C901 - one case each
+        """Carry out `instruction`; return its history text, or None if it leaves no trace.
+
+        Raises:
+            DockerfileError: without a span; the caller knows the line.
+        """
+        runtime, scope = self._config.runtime, self._scope
+        match instruction:
+            case Arg():
+                return "ARG " + " ".join(scope.declare(instruction))
+            case Env(pairs=pairs):
+                # All words of one line see the values from before it.
+                expanded = [(scope.expand(p.key), scope.expand(p.value or "")) for p in pairs]
+                for key, value in expanded:
+                    scope.set_env(key, value)
+                    set_env(self._config, key, value)
+                return "ENV " + " ".join(f"{key}={value}" for key, value in expanded)
+            case Label(pairs=pairs):
+                expanded = [(scope.expand(p.key), scope.expand(p.value or "")) for p in pairs]
+                runtime["Labels"] = {**(runtime.get("Labels") or {}), **dict(expanded)}
+                return "LABEL " + " ".join(f"{key}={value}" for key, value in expanded)
+            case User(user=user):
+                runtime["User"] = scope.expand(user)
+                return f"USER {runtime['User']}"
+            case Volume(paths=paths):
+                volumes = [scope.expand(path) for path in paths]
+                added = {path: {} for path in volumes}
+                runtime["Volumes"] = {**(runtime.get("Volumes") or {}), **added}
+                return f"VOLUME [{' '.join(volumes)}]"
+            case Expose(ports=words):
+                ports = parse_ports([w for word in words for w in scope.expand_words(word)])
+                exposed = {**(runtime.get("ExposedPorts") or {}), **{port: {} for port in ports}}
+                runtime["ExposedPorts"] = exposed
+                return f"EXPOSE [{' '.join(ports)}]"
+            case Shell(argv=argv):
+                runtime["Shell"] = list(argv)
+                return f"SHELL {_quoted(list(argv))}"
+            case StopSignal(signal=signal):
+                runtime["StopSignal"] = check_signal(scope.expand(signal))
+                return f"STOPSIGNAL {runtime['StopSignal']}"
+            case OnBuild(trigger=trigger):
+                runtime["OnBuild"] = [*(runtime.get("OnBuild") or []), trigger]
+                return None
+            case Maintainer(name=name):
+                self._config.author = name
+                return f"MAINTAINER {name}"
+            case Cmd() | Entrypoint():
+                return self._command(instruction)
+            case Healthcheck():
+                return self._healthcheck(instruction)
+
+    def _command(self, instruction: Cmd | Entrypoint) -> str:
+        runtime = self._config.runtime
+        argv = argv_of(instruction.command, self._config)
+        if isinstance(instruction, Cmd):
+            runtime["Cmd"] = argv
+            # Docker's field of old: arguments are not to be quoted again (Windows only).
+            runtime["ArgsEscaped"] = True
+            self._command_is_ours = True
+            return f"CMD {_quoted(argv)}"
+        runtime["Entrypoint"] = argv
+        if not self._command_is_ours:
+            runtime.pop("Cmd", None)
+        return f"ENTRYPOINT {_quoted(argv)}"
+
+    def _healthcheck(self, instruction: Healthcheck) -> str:
+        test = list(instruction.test)
+        times = {
+            "Interval": instruction.interval,
+            "Timeout": instruction.timeout,
+            "StartPeriod": instruction.start_period,
+            "StartInterval": instruction.start_interval,
+            "Retries": instruction.retries,
+        }
+        given = {name: value for name, value in times.items() if value}
+        self._config.runtime["Healthcheck"] = {"Test": test, **given}
+        return f"HEALTHCHECK {_quoted(test)}"
+
+
+def _quoted(words: list[str]) -> str:
+    """Write a list as Go's %q does for plain text: quoted words, a space between."""
+    return "[" + " ".join(orjson.dumps(word).decode() for word in words) + "]"

@@ -1,0 +1,237 @@
+"""RUN --mount: find what each mount shows and describe it for the process that mounts it."""
+
+import fcntl
+import hashlib
+import os
+import posixpath
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anyio import sleep
+
+from asynckaniko.build.sources import FromDirectory, FromImage, FromScratch, FromStage, Source
+from asynckaniko.build.steps.copy import copy_to_directory
+from asynckaniko.build.steps.ssh_agent import forwarded_agent
+from asynckaniko.dockerfile.instructions import Run
+from asynckaniko.dockerfile.run_mounts import (
+    BindMount,
+    CacheMount,
+    RunMount,
+    SecretMount,
+    SshMount,
+    TmpfsMount,
+    parse_mount,
+)
+from asynckaniko.errors import StepFailed
+
+if TYPE_CHECKING:
+    from asynckaniko.build.stage import StageRun
+
+SCRIPT = "/run/heredoc/EOF"
+"""Where a heredoc that begins with `#!` stands while it runs."""
+_FIRST_FILE = 2
+"""The job's descriptors begin with stdout and stderr."""
+_LOCK_POLL_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class PreparedMounts:
+    """Mount descriptions, variables and open files for the job that runs the command."""
+
+    mounts: list[dict[str, Any]] = field(default_factory=list)
+    environment: list[str] = field(default_factory=list)
+    fds: list[int] = field(default_factory=list)
+
+    def add_file(self, content: bytes, target: str, *, mode: int, uid: int, gid: int) -> None:
+        """Show `content` at `target`; it lives in memory only."""
+        file = os.memfd_create("mount", os.MFD_CLOEXEC)
+        self.fds.append(file)
+        os.write(file, content)
+        os.lseek(file, 0, os.SEEK_SET)
+        number = _FIRST_FILE + len(self.fds) - 1
+        ids = {"mode": mode, "uid": uid, "gid": gid}
+        self.mounts.append({"type": "secret", "fd": number, "target": target, **ids})
+
+
+@asynccontextmanager
+async def prepared_mounts(
+    stage: "StageRun", instruction: Run, script: str
+) -> AsyncIterator[PreparedMounts]:
+    """Prepare the mounts of one RUN for the length of the block.
+
+    Raises:
+        StepFailed: a required secret or agent that was not given.
+    """
+    prepared = PreparedMounts()
+    try:
+        async with AsyncExitStack() as resources:
+            for number, text in enumerate(instruction.mounts):
+                mount = _expanded(stage, parse_mount(text))
+                await _prepare(stage, mount, number, prepared, resources)
+            if script:
+                prepared.add_file(script.encode(), SCRIPT, mode=0o755, uid=0, gid=0)
+            yield prepared
+    finally:
+        for file in prepared.fds:
+            os.close(file)
+
+
+def _expanded(stage: "StageRun", mount: RunMount) -> RunMount:
+    changes: dict[str, Any] = {}
+    for name in ("id", "target", "source"):
+        value = getattr(mount, name, None)
+        if isinstance(value, str) and value:
+            changes[name] = stage.scope.expand(value)
+    return replace(mount, **changes)
+
+
+async def _prepare(
+    stage: "StageRun",
+    mount: RunMount,
+    number: int,
+    prepared: PreparedMounts,
+    resources: AsyncExitStack,
+) -> None:
+    target = _target(stage, getattr(mount, "target", ""))
+    match mount:
+        case BindMount():
+            shown = await _source(stage, mount.from_, mount.source)
+            readonly = {"target": target, "readonly": mount.readonly}
+            prepared.mounts.append({"type": "bind", **shown, **readonly})
+        case CacheMount():
+            directory = await resources.enter_async_context(_cache(stage, mount))
+            prepared.mounts.append(
+                {
+                    "type": "cache",
+                    "directory": directory,
+                    "source": "" if mount.from_ else mount.source,
+                    "target": target,
+                    "mode": mount.mode,
+                    "uid": mount.uid,
+                    "gid": mount.gid,
+                    "readonly": mount.readonly,
+                }
+            )
+        case TmpfsMount():
+            prepared.mounts.append({"type": "tmpfs", "target": target, "size": mount.size})
+        case SecretMount():
+            _secret(stage, mount, prepared)
+        case SshMount():
+            await _ssh(stage, mount, number, prepared, resources)
+
+
+def _target(stage: "StageRun", target: str) -> str:
+    workdir = stage.config.runtime.get("WorkingDir") or "/"
+    return posixpath.normpath(posixpath.join("/", workdir, target)) if target else ""
+
+
+async def _source(stage: "StageRun", name: str, path: str) -> dict[str, Any]:
+    """Describe the tree a bind mount shows, and the path in it."""
+    source: Source = stage.planned.sources[name] if name else stage.run.context_source
+    match source:
+        case FromDirectory():
+            return {"directory": await _context_copy(stage, source, path), "source": path}
+        case FromStage(index):
+            await stage.others[index].done.wait()
+            return {"lowers": await stage.others[index].files.lowers(), "source": path}
+        case FromImage(image):
+            run = stage.run
+            layers = await run.base_layers.stack(image.layers, keep=False, emit=run.emit)
+            return {"lowers": layers, "source": path}
+        case FromScratch():
+            return {"lowers": [], "source": path}
+
+
+async def _context_copy(stage: "StageRun", source: FromDirectory, path: str) -> str:
+    """Bring the needed part of a context to where the namespaces may read it, once per build.
+
+    The context's files may belong to ids that do not exist in there, and ignored files must not
+    be seen.
+    """
+    run = stage.run
+    part = posixpath.normpath(posixpath.join("/", path)).lstrip("/") or "."
+    key = f"{source.directory}\0{part}"
+    async with run.context_copies_lock:
+        if key not in run.context_copies:
+            run.context_copies[key] = await copy_to_directory(stage, source, f"./{part}")
+        return run.context_copies[key]
+
+
+@asynccontextmanager
+async def _cache(stage: "StageRun", mount: CacheMount) -> AsyncIterator[str]:
+    """Give a cache directory for the length of the block, alone or shared as the mount says."""
+    namespace = stage.run.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
+    identity = mount.id or posixpath.normpath(mount.target)
+    name = hashlib.sha256(f"{len(namespace)}:{namespace}{identity}".encode()).hexdigest()
+    if mount.sharing == "shared":
+        yield await _seeded(stage, mount, f"caches/{name}")
+        return
+    locks = stage.run.resources.state.builds
+    suffix = 0
+    while True:
+        candidate = f"{name}.{suffix}" if suffix else name
+        file = _try_lock(locks / f"cache-{candidate}.flock")
+        if file is not None:
+            break
+        if mount.sharing == "private":
+            suffix += 1
+        else:
+            await sleep(_LOCK_POLL_SECONDS)
+    try:
+        yield await _seeded(stage, mount, f"caches/{candidate}")
+    finally:
+        os.close(file)
+
+
+async def _seeded(stage: "StageRun", mount: CacheMount, directory: str) -> str:
+    """Fill a new cache from its `from=`, if it has one."""
+    if mount.from_ and not stage.run.workspace.host_path(directory).exists():
+        source = stage.planned.sources[mount.from_]
+        draft = await copy_to_directory(stage, source, mount.source or "/")
+        os.rename(stage.run.workspace.host_path(draft), stage.run.workspace.host_path(directory))
+    return directory
+
+
+def _try_lock(path: Path) -> int | None:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
+
+
+def _secret(stage: "StageRun", mount: SecretMount, prepared: PreparedMounts) -> None:
+    value = stage.run.secrets.get(mount.id)
+    if value is None:
+        if mount.required:
+            raise StepFailed(f"secret {mount.id}: not found; give it with --secret id={mount.id}")
+        return
+    if mount.env:
+        prepared.environment.append(f"{mount.env}={value.decode(errors='surrogateescape')}")
+        if not mount.target:
+            return
+    target = _target(stage, mount.target) or f"/run/secrets/{mount.id}"
+    prepared.add_file(value, target, mode=mount.mode, uid=mount.uid, gid=mount.gid)
+
+
+async def _ssh(
+    stage: "StageRun",
+    mount: SshMount,
+    number: int,
+    prepared: PreparedMounts,
+    resources: AsyncExitStack,
+) -> None:
+    agent = stage.run.request.ssh.get(mount.id or "default")
+    if agent is None:
+        if mount.required:
+            raise StepFailed(f"ssh agent {mount.id}: not found; give it with --ssh {mount.id}")
+        return
+    path = await resources.enter_async_context(forwarded_agent(stage.run.workspace, agent))
+    target = _target(stage, mount.target) or f"/run/buildkit/ssh_agent.{number}"
+    prepared.mounts.append({"type": "socket", "path": path, "target": target})
+    prepared.environment.append(f"SSH_AUTH_SOCK={target}")

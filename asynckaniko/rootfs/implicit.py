@@ -1,0 +1,106 @@
+"""Layers that leave out their parent directories, corrected for what is below them.
+
+Applied on top of its base, such a layer leaves the owner and mode of an existing parent alone, and
+goes through it where it is a link. Unpacked by itself it got a made-up directory, which would hide
+the real one's metadata, or the link, once the layers are stacked (image-spec layer.md says of
+parents only that an implementation may create them).
+"""
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asynckaniko.rootfs.resolve import Resolved, resolve
+from asynckaniko.rootfs.trees import open_tree
+
+
+def settle(arguments: Mapping[str, Any], fds: Sequence[int]) -> str:
+    """Return `layer` if its `implicit` directories agree with `lowers`, else a corrected copy.
+
+    The copy hard-links the files. It lies beside the layers under a name made of what it was made
+    from, so it is made once.
+    """
+    lowers, layer = arguments["lowers"], arguments["layer"]
+    implicit = sorted(arguments["implicit"])
+    name = hashlib.sha256("\0".join([*lowers, layer]).encode(errors="surrogateescape")).hexdigest()
+    settled = f"layers/{name}.settled"
+    if os.path.isdir(settled):
+        return settled
+    scratch = tempfile.mkdtemp(prefix=".settle-", dir="layers")
+    try:
+        below = open_tree(lowers, scratch=scratch)
+        found = {path: resolve(below, path) for path in implicit}
+        if all(_agrees(path, found[path]) for path in implicit):
+            return str(layer)
+        draft = f"{scratch}/tree"
+        os.mkdir(draft, 0o755)
+        _copy_directory(f"{layer}", draft, "", found)
+        _restore_parents(draft, found)
+        if not os.path.isdir(settled):
+            os.rename(draft, settled)
+        return settled
+    finally:
+        # A mounted tree goes with this process's mount namespace; what is left is ours.
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _agrees(path: str, found: Resolved) -> bool:
+    """Tell whether the made-up directory hides nothing: root's, 0755, or nothing is there."""
+    if found.path != path:
+        return False
+    status = found.status
+    return status is None or (
+        stat.S_ISDIR(status.st_mode)
+        and (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o755, 0, 0)
+    )
+
+
+def _copy_directory(source: str, root: str, path: str, found: Mapping[str, Resolved]) -> None:
+    """Link what is in `source` to where `path` leads in the tree below."""
+    target_path = found[path].path if path in found else path
+    target = f"{root}/{target_path}" if target_path else root
+    os.makedirs(target, 0o755, exist_ok=True)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            child = f"{path}/{entry.name}" if path else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if child in found:
+                    _copy_directory(entry.path, root, child, found)
+                else:
+                    _copy_subtree(entry.path, f"{target}/{entry.name}")
+            else:
+                os.link(entry.path, f"{target}/{entry.name}", follow_symlinks=False)
+
+
+def _copy_subtree(source: str, target: str) -> None:
+    """Copy a directory the layer has an entry for, with everything in it, as it is."""
+    os.makedirs(target, exist_ok=True)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _copy_subtree(entry.path, f"{target}/{entry.name}")
+            else:
+                os.link(entry.path, f"{target}/{entry.name}", follow_symlinks=False)
+    _copy_metadata(os.stat(source), target)
+    for name in os.listxattr(source):
+        os.setxattr(target, name, os.getxattr(source, name))
+
+
+def _restore_parents(root: str, found: Mapping[str, Resolved]) -> None:
+    """Give made-up directories the metadata of the real ones, innermost first for their times."""
+    for resolved in sorted(found.values(), key=lambda one: -len(one.path)):
+        names = resolved.path.split("/")
+        for depth, status in reversed(list(enumerate(resolved.statuses, start=1))):
+            directory = f"{root}/{'/'.join(names[:depth])}"
+            if status is not None and os.path.isdir(directory):
+                _copy_metadata(status, directory)
+
+
+def _copy_metadata(status: os.stat_result, directory: str) -> None:
+    os.chown(directory, status.st_uid, status.st_gid)
+    os.chmod(directory, stat.S_IMODE(status.st_mode))
+    os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))

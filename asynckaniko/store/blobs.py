@@ -1,0 +1,192 @@
+"""BlobStore: compressed layers and configs as files named by their digest.
+
+A blob appears under its name by rename and is complete from then on, whoever else uses the
+directory. Until then it is an `Ingest`, which readers may follow while it grows.
+"""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from anyio import CapacityLimiter, Event, to_thread
+
+from asynckaniko.oci.descriptor import Descriptor
+from asynckaniko.oci.digest import Digest
+
+_READ_SIZE = 1 << 20
+
+
+class BlobFile:
+    """A complete blob in a file; may be read from any offset, any number of times."""
+
+    def __init__(self, descriptor: Descriptor, path: Path, *, disk: CapacityLimiter) -> None:
+        self.descriptor = descriptor
+        self.path = path
+        self._disk = disk
+
+    async def chunks(self, offset: int) -> AsyncIterator[bytes]:
+        """Yield the bytes from `offset` on, a mebibyte at a time."""
+        file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while True:
+                read = partial(os.pread, file, _READ_SIZE, offset)
+                data = await to_thread.run_sync(read, limiter=self._disk)
+                if not data:
+                    return
+                offset += len(data)
+                yield data
+        finally:
+            os.close(file)
+
+
+class MemoryBlob:
+    """A small blob (a config) in memory."""
+
+    def __init__(self, descriptor: Descriptor, content: bytes) -> None:
+        self.descriptor = descriptor
+        self.content = content
+
+    async def chunks(self, offset: int) -> AsyncIterator[bytes]:
+        """Yield the bytes from `offset` on."""
+        if offset < len(self.content):
+            yield self.content[offset:]
+
+
+class Ingest:
+    """A blob that is being written. The file is unnamed to others until `commit`."""
+
+    def __init__(self, directory: Path, final: Path | None) -> None:
+        self.file, name = tempfile.mkstemp(prefix="ingest-", dir=directory)
+        self.path = Path(name)
+        self._final = final
+        self._committed = False
+
+    def commit(self, final: Path | None = None) -> Path:
+        """Give the complete blob its name; a file that is there already has the same bytes."""
+        target = final or self._final
+        assert target is not None, "an ingest without a known digest is committed with a name"
+        os.rename(self.path, target)
+        self.path = target
+        self._committed = True
+        return target
+
+    def seal(self) -> None:
+        """Close the file, keep it until `close`: it is complete and will be read by its path."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
+
+    def close(self) -> None:
+        """Close the file; remove it unless it was committed."""
+        self.seal()
+        if not self._committed:
+            with suppress(FileNotFoundError):
+                os.unlink(self.path)
+
+
+class BlobStore:
+    """Blobs in a directory. Several processes may share it."""
+
+    def __init__(self, directory: Path, *, disk: CapacityLimiter) -> None:
+        self._directory = directory
+        self._disk = disk
+
+    def path(self, digest: Digest) -> Path:
+        return self._directory / digest.hex
+
+    def find(self, descriptor: Descriptor) -> BlobFile | None:
+        """Return the blob if it is here, complete."""
+        path = self.path(descriptor.digest)
+        try:
+            complete = path.stat().st_size == descriptor.size
+        except FileNotFoundError:
+            return None
+        return BlobFile(descriptor, path, disk=self._disk) if complete else None
+
+    def file(self, descriptor: Descriptor, path: Path) -> BlobFile:
+        """Wrap a blob that lies elsewhere (an OCI layout, a build's own directory)."""
+        return BlobFile(descriptor, path, disk=self._disk)
+
+    @contextmanager
+    def ingest(self, digest: Digest | None = None) -> Iterator[Ingest]:
+        """Write a blob: fill `.file`, then `.commit()`. Without a commit nothing is left."""
+        ingest = Ingest(self._directory, self.path(digest) if digest else None)
+        try:
+            yield ingest
+        finally:
+            ingest.close()
+
+
+class ArrivingBlob:
+    """A blob that one task writes and others send on at the same time.
+
+    Readers start at any offset and wait for bytes that are not there yet; a failed arrival fails
+    them too.
+    """
+
+    def __init__(self, descriptor: Descriptor, ingest: Ingest, *, disk: CapacityLimiter) -> None:
+        self.descriptor = descriptor
+        self._ingest = ingest
+        self._disk = disk
+        self._size = 0
+        self._ended = False
+        self._error: Exception | None = None
+        self._grown = Event()
+
+    async def append(self, data: bytes) -> None:
+        """Write the next bytes and wake the readers."""
+        await to_thread.run_sync(_write_all, self._ingest.file, data, limiter=self._disk)
+        self._size += len(data)
+        self._wake()
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Tell readers that no more bytes come; with an error, that those there are no blob."""
+        self._ended = True
+        self._error = error
+        self._wake()
+
+    async def chunks(self, offset: int) -> AsyncIterator[bytes]:
+        """Yield the bytes from `offset` on, as they arrive. Raises what ended the arrival."""
+        file = os.open(self._ingest.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while True:
+                grown = self._grown
+                available = min(self._size - offset, _READ_SIZE)
+                if available > 0:
+                    read = partial(os.pread, file, available, offset)
+                    data = await to_thread.run_sync(read, limiter=self._disk)
+                    offset += len(data)
+                    yield data
+                elif self._error is not None:
+                    raise self._error
+                elif self._ended:
+                    return
+                else:
+                    await grown.wait()
+        finally:
+            os.close(file)
+
+    @property
+    def final_path(self) -> Path:
+        """Where the file is: under its final name once it has arrived."""
+        return self._ingest.path
+
+    async def arrived(self) -> None:
+        """Wait for the last byte. Raises what ended the arrival."""
+        while not self._ended:
+            await self._grown.wait()
+        if self._error is not None:
+            raise self._error
+
+    def _wake(self) -> None:
+        self._grown.set()
+        self._grown = Event()
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

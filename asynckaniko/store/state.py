@@ -1,0 +1,122 @@
+"""The state directory: what it holds, who owns what, and how leftovers of dead builds go away.
+
+```
+<state-dir>/
+  boot               boot id of the kernel that wrote the contents
+  blobs/             compressed base layers, by digest
+  builds/            lock files: <id>.lock is held while build <id> runs
+  rootfs/            owned by the root of the build's user namespace
+    map              the host id behind that root
+    layers/<hex>     an unpacked layer, by diffID: an overlay lower directory
+    layers/<hex>.json  what is known of it
+    builds/<id>/     upper, work and scratch directories of a running build
+    caches/          RUN --mount=type=cache
+```
+Nothing is fsynced: entries are trusted as long as the kernel that wrote them runs, since its page
+cache is complete even after kill -9. After a reboot they are dropped.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from asynckaniko.errors import HostError
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class StateDirectory:
+    """Paths below a state directory, made on construction (synchronous, a few system calls).
+
+    Raises:
+        HostError: it cannot be created or written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.blobs = self.root / "blobs"
+        self.builds = self.root / "builds"
+        self.rootfs = self.root / "rootfs"
+        try:
+            self._open()
+        except OSError as error:
+            raise HostError(
+                f"state directory {root}: {error.strerror}; name a writable directory"
+                " with --state-dir (in a Pod: mount an emptyDir there)"
+            ) from error
+
+    def _open(self) -> None:
+        for directory in (self.blobs, self.builds, self.rootfs):
+            directory.mkdir(parents=True, exist_ok=True)
+        boot = self.root / "boot"
+        current = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+        recorded = boot.read_text().strip() if boot.exists() else current
+        with self._lock("state") as locked:
+            if locked:
+                self._remove_dead_builds()
+                if recorded != current:
+                    self._drop(self.blobs, self.rootfs / "layers")
+        boot.write_text(current)
+
+    def claim_rootfs(self, root_id: int) -> None:
+        """Give the rootfs side to namespace root `root_id`; trees of another owner are dropped."""
+        record = self.rootfs / "map"
+        recorded = record.read_text() if record.exists() else ""
+        if recorded and recorded != str(root_id):
+            self._drop(self.rootfs)
+            self.rootfs.mkdir(exist_ok=True)
+        directories = [self.rootfs / name for name in ("layers", "builds", "caches")]
+        for directory in directories:
+            directory.mkdir(exist_ok=True)
+        if root_id != os.geteuid():
+            for directory in (self.rootfs, *directories):
+                os.chown(directory, root_id, root_id)
+        record.write_text(str(root_id))
+
+    @contextmanager
+    def new_build(self) -> Iterator[str]:
+        """Name a build and hold its lock; others treat unlocked builds as dead."""
+        identifier = secrets.token_hex(6)
+        with self._lock(identifier) as locked:
+            assert locked, "a fresh name is free"
+            yield identifier
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[bool]:
+        path = self.builds / f"{name}.lock"
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with suppress(FileNotFoundError):
+                path.unlink()
+            os.close(file)
+
+    def _remove_dead_builds(self) -> None:
+        for lock in self.builds.glob("*.lock"):
+            if lock.stem == "state":
+                continue
+            with self._lock(lock.stem) as dead:
+                if dead:
+                    self._drop(self.rootfs / "builds" / lock.stem)
+        if not any(lock.stem != "state" for lock in self.builds.glob("*.lock")):
+            for ingest in self.blobs.glob("ingest-*"):
+                ingest.unlink(missing_ok=True)
+
+    def _drop(self, *directories: Path) -> None:
+        """Empty directories that no running build uses; what resists is left for the next time."""
+        for directory in directories:
+            if directory.is_dir():
+                shutil.rmtree(directory, ignore_errors=True)
+            if directory in (self.blobs, self.builds):
+                directory.mkdir(exist_ok=True)
