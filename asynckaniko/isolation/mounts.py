@@ -208,7 +208,7 @@ def _discardable(source: str, bench: Bench, name: str, *, is_directory: bool) ->
     descriptor = os.open(origin, os.O_RDONLY | os.O_DIRECTORY)
     copy_metadata(descriptor, upper)
     os.close(descriptor)
-    mount_overlay([origin], view, upper=upper, work=work, scratch=bench.memory)
+    mount_overlay([origin], view, upper=upper, work=work, volatile=True, scratch=bench.memory)
     return view
 
 

@@ -77,7 +77,10 @@ def assemble(
     finally:
         os.close(below)
     root = bench.directory("root")
-    mount_overlay(stack, root, upper=layers.upper, work=layers.work, scratch=bench.memory)
+    # A build that is cut short starts over; what it wrote need not survive the machine.
+    mount_overlay(
+        stack, root, upper=layers.upper, work=layers.work, volatile=True, scratch=bench.memory
+    )
     _mount_dev(f"{root}/{places[0]}")
     _mount_proc(f"{root}/{places[1]}")
     _mount_sys(f"{root}/{places[2]}", own_network=own_network)

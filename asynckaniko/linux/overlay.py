@@ -22,9 +22,14 @@ def mount_overlay(
     *,
     upper: str | None = None,
     work: str | None = None,
+    volatile: bool = False,
     scratch: str,
 ) -> None:
     """Mount `lowers` (base first) and, above them, `upper` at `target`; read-only without upper.
+
+    With `volatile`, nothing syncs `upper` to disk: not fsync in the mount, as package managers
+    call it for each file, nor the unmount, which else waits for the whole file system below. Such
+    an upper cannot be an upper again.
 
     mount(2) takes one page of options, so the directories are named by short links in a new
     directory below `scratch`, which is removed before this returns. The links are relative: the
@@ -59,7 +64,7 @@ def mount_overlay(
             os.path.relpath(mount_point, os.path.join(start, links)),
             "overlay",
             0,
-            options + ",userxattr",
+            options + (",volatile" if upper is not None and volatile else "") + ",userxattr",
         )
     finally:
         os.fchdir(here)
