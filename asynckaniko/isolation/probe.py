@@ -1,17 +1,22 @@
 """Why commands cannot be run here, in words: an errno, what it means, and what lifts it."""
 
 import errno
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from asynckaniko.errors import AsynckanikoError, IsolationUnavailable, UnsuitableStateDir
 from asynckaniko.isolation.id_maps import IdMap
+from asynckaniko.linux import syscalls
+from asynckaniko.linux.overlay import OPAQUE, mount_overlay
 
 _SECCOMP_FILTER = "2"
 
 
 def explain_unshare(error: OSError) -> str:
     """Say why unshare(CLONE_NEWUSER | CLONE_NEWNS) failed."""
-    start = f"cannot create a user namespace to run commands in ({error.strerror})"
+    start = f"cannot create a user namespace to run commands in ({_reason(error)})"
     if error.errno == errno.ENOSPC:
         return (
             f"{start}: the limit of user namespaces is reached, often 0 on hardened nodes; "
@@ -65,6 +70,80 @@ def explain_maps(refusals: Sequence[tuple[IdMap, OSError]]) -> str:
             "[CHOWN, DAC_OVERRIDE, FOWNER, SETUID, SETGID]}}"
         )
     return f"cannot map ids into the build's user namespace ({tried}): {cure}"
+
+
+def check_state_directory(arguments: Mapping[str, Any], fds: Sequence[int]) -> None:
+    """Rehearse a step's overlay on the real file system; a job of the fork server.
+
+    arguments: scratch, an empty private directory, which is empty again afterwards. Raises
+    UnsuitableStateDir when the file system cannot hold an overlay's changes, and
+    IsolationUnavailable when mounts are forbidden.
+    """
+    scratch = arguments["scratch"]
+    places = {name: f"{scratch}/{name}" for name in ("lower", "upper", "work", "merged")}
+    for place in (*places.values(), f"{places['lower']}/replaced"):
+        os.mkdir(place)
+    os.close(os.open(f"{places['lower']}/deleted", os.O_CREAT | os.O_WRONLY))
+    try:
+        mount_overlay(
+            [places["lower"]],
+            places["merged"],
+            upper=places["upper"],
+            work=places["work"],
+            volatile=True,
+            scratch=scratch,
+        )
+        _change_as_commands_do(places["merged"], places["upper"])
+    except OSError as error:
+        raise explain_overlay(error, os.getcwd()) from error
+    syscalls.umount(places["merged"])
+    _clean_up(scratch)
+
+
+def explain_overlay(error: OSError, directory: str) -> AsynckanikoError:
+    """Say why an overlay with its changes in `directory` does not work."""
+    if error.errno in {errno.EPERM, errno.EACCES}:
+        return IsolationUnavailable(
+            f"cannot mount an overlay in the build's user namespace ({_reason(error)}): a security "
+            "module forbids it, or the kernel is older than 5.11; in a Pod on an AppArmor node set "
+            "securityContext: {appArmorProfile: {type: Unconfined}}"
+        )
+    kind = _file_system(directory)
+    return UnsuitableStateDir(
+        f"{directory} is on {kind}, which cannot hold the layers of an image ({_reason(error)}); "
+        "mount a volume there (in a Pod: an emptyDir) or choose another place with --state-dir"
+    )
+
+
+def _change_as_commands_do(merged: str, upper: str) -> None:
+    os.unlink(f"{merged}/deleted")
+    os.rmdir(f"{merged}/replaced")
+    os.mkdir(f"{merged}/replaced")
+    os.lstat(f"{upper}/deleted")
+    os.getxattr(f"{upper}/replaced", OPAQUE)
+
+
+def _file_system(directory: str) -> str:
+    """Name the type of the file system that holds `directory`."""
+    device = os.stat(directory).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[2] == number:
+            return fields[fields.index("-") + 1]
+    return "an unknown file system"
+
+
+def _clean_up(scratch: str) -> None:
+    for parent, directories, files in os.walk(scratch, topdown=False):
+        for name in files:
+            os.unlink(f"{parent}/{name}")
+        for name in directories:
+            os.rmdir(f"{parent}/{name}")
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno or 0)
 
 
 def _status(name: str) -> str:
