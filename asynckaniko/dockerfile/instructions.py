@@ -20,6 +20,8 @@ class Heredoc:
     chomp: bool = False
     """`<<-`: leading tabs are stripped from `content` already."""
     file_descriptor: int = 0
+    raw: str = ""
+    """The body as written: `content` with its tabs. A shell gets this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,7 @@ class Directives:
     syntax: str = ""
     escape: str = "\\"
     check: str = ""
+    check_line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
