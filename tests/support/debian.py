@@ -92,3 +92,8 @@ def debian_image() -> Image:
 def debian(debian_image: Image, shared_registry: Registry) -> str:
     """The reference of a Debian image in the session's registry."""
     return debian_image.push(shared_registry, "library/debian", "bookworm")
+
+
+@pytest.fixture(scope="session")
+def debian_layout(debian_image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return debian_image.write_layout(tmp_path_factory.mktemp("debian") / "layout")

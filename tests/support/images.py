@@ -124,27 +124,31 @@ class Image:
 
         `compressed` spares gzip its work when the layers are there already.
         """
+        created = "2020-09-13T12:26:40Z"
+        config = {
+            "architecture": architecture,
+            "os": "linux",
+            "created": created,
+            "config": {"Env": [PATH], "Cmd": ["sh"]} | runtime,
+            "rootfs": {"type": "layers", "diff_ids": [digest(tar) for tar in tars]},
+            "history": [
+                {"created": created, "created_by": f"layer {number}"} for number in range(len(tars))
+            ],
+        }
         layers = list(compressed) or [gzip.compress(tar, 1, mtime=0) for tar in tars]
-        config = json.dumps(
-            {
-                "architecture": architecture,
-                "os": "linux",
-                "created": "2020-09-13T12:26:40Z",
-                "config": {"Env": [PATH], "Cmd": ["sh"]} | runtime,
-                "rootfs": {"type": "layers", "diff_ids": [digest(tar) for tar in tars]},
-                "history": [
-                    {"created": "2020-09-13T12:26:40Z", "created_by": f"layer {number}"}
-                    for number in range(len(tars))
-                ],
-            }
-        ).encode()
+        return cls.of_blobs(config, layers)
+
+    @classmethod
+    def of_blobs(cls, config: Mapping[str, Any], layers: Sequence[bytes]) -> "Image":
+        """Put a config and compressed layers together, whether they fit or not."""
+        content = json.dumps(config).encode()
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": _descriptor(CONFIG, config),
+            "config": _descriptor(CONFIG, content),
             "layers": [_descriptor(LAYER, layer) for layer in layers],
         }
-        blobs = {digest(blob): blob for blob in (config, *layers)}
+        blobs = {digest(blob): blob for blob in (content, *layers)}
         return cls(json.dumps(manifest).encode(), blobs)
 
     @classmethod
@@ -154,6 +158,13 @@ class Image:
     @property
     def digest(self) -> str:
         return digest(self.manifest)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(
+            self.blobs[json.loads(self.manifest)["config"]["digest"]]
+        )
+        return document
 
     @property
     def layers(self) -> list[str]:
@@ -251,7 +262,7 @@ def read_tar(tar: bytes) -> dict[str, Entry]:
             entries[path] = Entry(
                 _KINDS[info.type],
                 body.read() if body else b"",
-                info.mode,
+                info.mode & 0o7777,  # some writers repeat the type here
                 info.uid,
                 info.gid,
                 info.mtime,

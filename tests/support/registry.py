@@ -145,7 +145,7 @@ class Certificates:
 
 
 @contextmanager
-def run_registry(  # noqa: PLR0913 - each is one independent option of the server
+def run_registry(
     directory: Path,
     *,
     certificates: Certificates | None = None,

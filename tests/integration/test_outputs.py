@@ -1,0 +1,96 @@
+"""Layouts, archives and result files."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.integration.conftest import Workbench
+from tests.support.images import digest, read_layout
+from tests.support.registry import Registry
+
+
+def test_result_files_hold_one_digest_without_line_end(
+    bench: Workbench, registry: Registry
+) -> None:
+    bench.write("FROM scratch\nCOPY a /a\n", {"a": "a"})
+    repository = f"{registry.host}/t/a"
+    files = {
+        "--digest-file": bench.directory / "results/digest",
+        "--image-name-with-digest-file": bench.directory / "results/name",
+        "--image-name-tag-with-digest-file": bench.directory / "results/tag",
+    }
+
+    bench.build(
+        "--insecure-registry", registry.host, "--destination", f"{repository}:7",
+        *(f"{flag}={path}" for flag, path in files.items()),
+    )  # fmt: skip
+
+    status, manifest, _ = registry.call(
+        "GET", "/v2/t/a/manifests/7", Accept="application/vnd.oci.image.manifest.v1+json"
+    )
+    assert status == 200
+    name = digest(manifest)
+    assert [path.read_text() for path in files.values()] == [
+        name,
+        f"{repository}@{name}",
+        f"{repository}:7@{name}",
+    ]
+
+
+def test_archive_is_read_by_skopeo(bench: Workbench) -> None:
+    bench.write("FROM scratch\nCOPY a /a\nENV X=y\n", {"a": "a"})
+    archive = bench.directory / "image.tar"
+
+    bench.build("--no-push", "--tar-path", str(archive), "--destination", "example.org/t/a:1")
+
+    copied = bench.directory / "copied"
+    command = ["skopeo", "copy", f"docker-archive:{archive}", f"oci:{copied}:a"]
+    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    image = read_layout(copied)
+    assert image.tree["a"].content == b"a"
+    assert "X=y" in image.runtime["Env"]
+    listing = ["tar", "-xOf", str(archive), "manifest.json"]
+    entries = json.loads(subprocess.run(listing, check=True, capture_output=True).stdout)
+    assert entries[0]["RepoTags"] == ["example.org/t/a:1"]
+
+
+def test_layout_replaces_the_one_before(bench: Workbench) -> None:
+    bench.write("FROM scratch\nCOPY a /a\n", {"a": "first"})
+    first = bench.build_layout()
+    bench.write("FROM scratch\nCOPY a /a\n", {"a": "second"})
+
+    second = bench.build_layout()
+
+    assert first.tree["a"].content == b"first"
+    assert second.tree["a"].content == b"second"
+    blobs = {path.name for path in (bench.layout / "blobs/sha256").iterdir()}
+    assert first.digest.removeprefix("sha256:") not in blobs
+
+
+def test_same_input_has_the_same_digest(bench: Workbench, busybox_layout: Path) -> None:
+    bench.write(
+        "FROM busybox\nCOPY a /a\nRUN mkdir /d && echo b > /d/b && touch /d/c\nLABEL x=y\n",
+        {"a": "a"},
+    )
+    flags = ("--reproducible", "--build-context", f"busybox=oci-layout://{busybox_layout}")
+    first = bench.build_layout(*flags)
+    (bench.context / "a").touch()
+
+    # Another state directory: nothing of the first build can be reused.
+    bench.state = bench.directory / "other-state"
+    second = bench.build_layout(*flags)
+
+    assert second.digest == first.digest
+    assert second.config["created"] == "1970-01-01T00:00:00Z"
+
+
+def test_source_date_epoch_dates_the_image(bench: Workbench, busybox_layout: Path) -> None:
+    bench.write("FROM busybox\nRUN echo b > /b\n")
+
+    image = bench.build_layout(
+        "--build-arg", "SOURCE_DATE_EPOCH=1700000000", "--rewrite-timestamp",
+        "--build-context", f"busybox=oci-layout://{busybox_layout}",
+    )  # fmt: skip
+
+    assert image.config["created"] == "2023-11-14T22:13:20Z"
+    assert image.tree["b"].mtime == 1_700_000_000
