@@ -3,8 +3,10 @@
 import base64
 import binascii
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -165,17 +167,15 @@ class AuthConfig:
         except orjson.JSONDecodeError as error:
             place = f"line {error.lineno}, column {error.colno}"
             raise UsageError(f"auth file {where}: not JSON at {place}") from None
-        auths, helpers, default = (
-            document.get(name) if isinstance(document, dict) else None
-            for name in ("auths", "credHelpers", "credsStore")
-        )
-        fits = isinstance(document, dict) and isinstance(auths or {}, dict)
-        if not fits or not isinstance(helpers or {}, dict) or not isinstance(default or "", str):
+        fields = document if isinstance(document, dict) else {"auths": document}
+        auths, helpers = fields.get("auths", {}), fields.get("credHelpers", {})
+        default = fields.get("credsStore", "")
+        if not (isinstance(auths, dict) and isinstance(helpers, dict) and isinstance(default, str)):
             raise UsageError(f"auth file {where}: not a docker config.json")
         return cls(
-            {_normal_key(key): entry for key, entry in (auths or {}).items()},
-            helpers={_normal_key(key): str(helper) for key, helper in (helpers or {}).items()},
-            default_helper=default or "",
+            {_normal_key(key): entry for key, entry in auths.items()},
+            helpers={_normal_key(key): str(helper) for key, helper in helpers.items()},
+            default_helper=default,
             where=where,
         )
 
@@ -233,13 +233,25 @@ async def ask_helper(helper: str, key: str, *, where: str) -> Credential | None:
     program = f"docker-credential-{helper}"
     server = _HUB_KEY if key == DOCKER_HUB else key
     try:
-        with anyio.fail_after(_HELPER_SECONDS):
-            done = await anyio.run_process([program, "get"], input=server.encode(), check=False)
+        with _input(server) as stdin, anyio.fail_after(_HELPER_SECONDS):
+            done = await anyio.run_process([program, "get"], stdin=stdin, check=False)
     except OSError as error:  # TimeoutError is one
         reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
         _log.warning("credentials for %s: %s: %s", key, program, reason)
         return None
     return _helper_answer(done, program=program, key=key)
+
+
+@contextmanager
+def _input(text: str) -> Iterator[int]:
+    """Give standard input that a program may leave unread without anybody's pipe breaking."""
+    file = os.memfd_create("input")
+    try:
+        os.write(file, text.encode())
+        os.lseek(file, 0, os.SEEK_SET)
+        yield file
+    finally:
+        os.close(file)
 
 
 def _helper_answer(done: CompletedProcess[bytes], *, program: str, key: str) -> Credential | None:

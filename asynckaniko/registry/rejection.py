@@ -12,7 +12,6 @@ from asynckaniko.errors import BlobUnknown, NotFound, RegistryRejected, Unauthor
 
 _LONGEST_DETAIL = 300
 _BLOB_UNKNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
 _MARKUP = re.compile(r"<[^>]{0,200}>")
 
 
@@ -95,5 +94,6 @@ def _printable(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         if len(secret) >= 4:
             text = text.replace(secret, "***")
-    text = " ".join(_UNPRINTABLE.sub(" ", text).split())
+    # No escape sequences into terminals, no line ends into logs.
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= _LONGEST_DETAIL else text[:_LONGEST_DETAIL] + "..."

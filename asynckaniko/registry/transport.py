@@ -62,7 +62,7 @@ class Transport:
         self._brief = brief(retry)
         self._clock = clock
         self._bases: dict[tuple[str, tuple[str, ...]], URL] = {}
-        self._probing = anyio.Lock()
+        self._finding: dict[tuple[str, tuple[str, ...]], anyio.Lock] = {}
         self._closed_until: dict[URL, float] = {}
         """Origins that asked for a pause, which holds for every request."""
 
@@ -138,7 +138,7 @@ class Transport:
         """Return scheme and host, finding out once which scheme the host speaks."""
         key = (endpoint.host, endpoint.schemes)
         if key not in self._bases:
-            async with self._probing:
+            async with self._finding.setdefault(key, anyio.Lock()):
                 if key not in self._bases:
                     self._bases[key] = await self._find_base(endpoint)
         return self._bases[key]
