@@ -1,0 +1,13 @@
+"""Whole builds to measure. Each scenario is a function whose docstring says what it protects."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from perf.scenarios.app import app
+from perf.scenarios.metadata import metadata
+
+Scenario: TypeAlias = Callable[[Path, str], None]
+"""Writes a context with its Dockerfile into a directory, on the base image of that reference."""
+
+SCENARIOS: dict[str, Scenario] = {"app": app, "metadata": metadata}
