@@ -8,7 +8,7 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from errno import EDQUOT, ENOSPC
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from asynckaniko.errors import HostError, OutOfSpace
 from asynckaniko.rootfs.compression import open_compressor
@@ -19,15 +19,12 @@ _MOST_WAITING = 4
 """Pieces that may wait for the second thread."""
 
 
-class Sink(Protocol):
-    """Takes the pieces of one archive; `finish` once, after the last."""
-
-    def write(self, piece: bytearray) -> None: ...
-    def finish(self) -> dict[str, Any]: ...
+class ReaderGone(Exception):
+    """The process at the other end of the pipe has stopped reading."""
 
 
 class FileSink:
-    """Writes an archive as it is."""
+    """Writes an archive as it is, to a file or into a pipe."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -39,6 +36,7 @@ class FileSink:
         """Nothing is held."""
 
     def write(self, piece: bytearray) -> None:
+        """Raises ReaderGone, and what `write_all` does."""
         write_all(self._descriptor, piece)
 
     def finish(self) -> dict[str, Any]:
@@ -130,6 +128,8 @@ def write_all(descriptor: int, data: bytes | bytearray) -> None:
             with memoryview(data) as view:
                 while written < len(view):
                     written += os.write(descriptor, view[written:])
+    except BrokenPipeError as error:
+        raise ReaderGone from error
     except OSError as error:
         kind = OutOfSpace if error.errno in {ENOSPC, EDQUOT} else HostError
         raise kind(f"cannot write the layer: {error.strerror}") from error

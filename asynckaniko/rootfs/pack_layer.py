@@ -57,7 +57,7 @@ class _UpperPacker:
         self._skip = frozenset(os.fsencode(path) for path in skip)
         self._links: dict[tuple[int, int], bytes] = {}
 
-    def skips(self, path: bytes) -> bool:
+    def skips(self, path: bytes, is_directory: bool) -> bool:
         if path.rpartition(b"/")[2].startswith(WHITEOUT_PREFIX):
             raise StepFailed(
                 f"/{os.fsdecode(path)}: names that begin with .wh. mean deletions in an image"

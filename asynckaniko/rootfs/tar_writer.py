@@ -7,7 +7,7 @@ ids are what an image means. Names are bytes without a leading slash, as the ker
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 from zlib import adler32
 
@@ -54,8 +54,8 @@ class TarWriter:
 
     Compressed bytes depend on how the input is cut, so the cuts depend on the archive alone.
     `write` owns the pieces it gets: each is a new buffer. Times after `clamp` (POSIX seconds) are
-    written as `clamp`. Every entry method sets the header only; a file's content follows by exactly
-    one of `content` and `content_bytes`.
+    written as `clamp`. A file's content, unless it is empty, follows its entry by one call of a
+    `content` method.
     """
 
     def __init__(self, write: Callable[[bytearray], None], *, clamp: int | None = None) -> None:
@@ -113,6 +113,16 @@ class TarWriter:
         self._buffer += data
         self._finish_content(len(data))
 
+    def content_pieces(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write pieces whose sizes add up to what the header says."""
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+            self._buffer += piece
+            if len(self._buffer) >= BUFFER_SIZE:
+                self._flush()
+        self._finish_content(size)
+
     def finish(self) -> None:
         """Write the end-of-archive mark and hand on what is left. Call once."""
         self._buffer += bytes(1024)
@@ -146,7 +156,7 @@ class TarWriter:
             del piece[BUFFER_SIZE:]
             self._write(piece)
 
-    def _entry(  # noqa: PLR0913 - the fields of a header; a bundle would be built per entry
+    def _entry(
         self,
         kind: bytes,
         name: bytes,

@@ -23,7 +23,7 @@ class Visitor(Protocol):
     Descriptors are open for reading during the call only.
     """
 
-    def skips(self, path: bytes) -> bool:
+    def skips(self, path: bytes, is_directory: bool) -> bool:
         """Tell whether the entry, and all below it, is passed over without opening it."""
         ...
 
@@ -77,7 +77,7 @@ class _Level:
         try:
             for name, is_file, is_directory in self._entries:
                 path = prefix + os.fsencode(name)
-                if visitor.skips(path):
+                if visitor.skips(path, is_directory):
                     continue
                 if is_file:
                     opened = os.open(name, _OPEN_FILE, dir_fd=descriptor)

@@ -22,16 +22,17 @@ def list_xattrs(descriptor: int) -> list[str]:
         raise
 
 
-def read_xattrs(descriptor: int, names: list[str]) -> dict[str, bytes]:
-    """Read those of `names` that belong into an image: file capabilities and `user.*`.
+def is_portable(name: str) -> bool:
+    """Tell whether an attribute belongs into an image: file capabilities and `user.*` do.
 
-    The others describe this machine: SELinux labels, ACLs, the marks of overlays.
+    The others describe one machine: SELinux labels, ACLs, the marks of overlays.
     """
-    found = {
-        name: os.getxattr(descriptor, name)
-        for name in names
-        if name == CAPABILITY or (name.startswith("user.") and not name.startswith(XATTR_PREFIX))
-    }
+    return name == CAPABILITY or (name.startswith("user.") and not name.startswith(XATTR_PREFIX))
+
+
+def read_xattrs(descriptor: int, names: list[str]) -> dict[str, bytes]:
+    """Read those of `names` that belong into an image."""
+    found = {name: os.getxattr(descriptor, name) for name in names if is_portable(name)}
     if CAPABILITY in found:
         found[CAPABILITY] = without_root_id(found[CAPABILITY])
     return found

@@ -1,0 +1,199 @@
+"""Which files and directories the sources of a COPY or ADD name.
+
+Sources are paths or wildcards from the root of the source, whatever they look like: a leading
+slash changes nothing, `..` stops at the root, links are followed inside it. What .dockerignore
+excludes is not there. Reference: BuildKit, frontend/dockerfile/dockerfile2llb dispatchCopy and
+tonistiigi/fsutil copy.ResolveWildcards.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from stat import S_ISDIR, S_ISLNK
+from typing import TypeAlias
+
+from asynckaniko.dockerfile.patterns import PatternMatcher, has_wildcard, match_path
+from asynckaniko.errors import CopyFailed
+from asynckaniko.rootfs.paths import RootFS
+
+_PIVOT = "/./"
+_EVERYTHING = "**"
+
+
+@dataclass(frozen=True, slots=True)
+class PickedFile:
+    """A source that is no directory. `path` has no links; `name` is what it is called in one."""
+
+    name: str
+    path: str
+    status: os.stat_result
+
+
+@dataclass(frozen=True, slots=True)
+class PickedDirectory:
+    """A source whose contents are copied. `only` is a pattern from `path`: --parents has it."""
+
+    path: str
+    status: os.stat_result
+    only: str = ""
+
+    def filters(self) -> list[PatternMatcher]:
+        return [PatternMatcher([_EVERYTHING, "!" + self.only])] if self.only else []
+
+
+Picked: TypeAlias = PickedFile | PickedDirectory
+
+
+class SourceView:
+    """A tree as COPY sees it: without what is ignored."""
+
+    def __init__(self, tree: RootFS, ignore: Sequence[str] = ()) -> None:
+        self.tree = tree
+        self.ignore = PatternMatcher(list(ignore)) if ignore else None
+
+    def pick(self, source: str, *, excludes: PatternMatcher | None = None) -> list[Picked]:
+        """Find what `source` names, sorted; nothing only if it is a wildcard.
+
+        --exclude applies to what a directory contains, and to the name of a file.
+
+        Raises:
+            CopyFailed: a path without wildcards that is not there, or a link that leads nowhere.
+        """
+        path = clean(source)
+        paths = self._expand(path) if has_wildcard(path) else [path]
+        picked = [self._look(path) for path in paths]
+        if excludes is None:
+            return picked
+        return [
+            p for p in picked if isinstance(p, PickedDirectory) or not excludes.excludes(p.name)
+        ]
+
+    def pick_with_parents(self, source: str) -> list[PickedDirectory]:
+        """Find what `source` names under --parents: `base/./pattern`, or a pattern from the root.
+
+        Raises:
+            CopyFailed: no wildcard anywhere, and not there; or the base is no directory.
+        """
+        before, pivot, after = source.partition(_PIVOT)
+        base, only = (clean(before), clean(after)) if pivot else ("", clean(source))
+        if not has_wildcard(base) and not has_wildcard(only):
+            self._require(base, only)
+        bases = self._expand(base) if has_wildcard(base) else [base]
+        picked: list[PickedDirectory] = []
+        for path in bases:
+            found = self._look(path)
+            if isinstance(found, PickedDirectory):
+                picked.append(PickedDirectory(found.path, found.status, only))
+            elif not has_wildcard(base):
+                raise CopyFailed(f'"/{path}": not a directory')
+        return picked
+
+    def hides(self, path: str, *, is_directory: bool) -> bool:
+        """Tell whether .dockerignore excludes `path` with all that a directory contains."""
+        if self.ignore is None or not path or not self.ignore.excludes(path):
+            return False
+        if not is_directory or not self.ignore.may_include_below(path):
+            return True
+        return not any(
+            not self.hides(f"{path}/{name}", is_directory=is_below)
+            for name, is_below in self._list(path)
+        )
+
+    def _look(self, path: str) -> Picked:
+        """Say what `path` leads to. Raises CopyFailed."""
+        try:
+            place = self.tree.resolve(os.fsencode(path))
+            status = None if place.missing else self.tree.lookup(place.path)
+        except (FileNotFoundError, NotADirectoryError):
+            status = None
+        except (OSError, ValueError) as error:
+            detail = error.strerror if isinstance(error, OSError) else str(error)
+            raise CopyFailed(f'cannot read "/{path}": {detail}') from error
+        if status is None:
+            raise CopyFailed(f'"/{path}": not found{self._explain_link(path)}')
+        found = os.fsdecode(place.path)
+        is_directory = S_ISDIR(status.st_mode)
+        if any(self.hides(name, is_directory=is_directory) for name in {path, found}):
+            raise CopyFailed(f'"/{path}": not found: it is there, but .dockerignore excludes it')
+        if is_directory:
+            return PickedDirectory(found, status)
+        return PickedFile(path.rpartition("/")[2], found, status)
+
+    def _explain_link(self, path: str) -> str:
+        try:
+            descriptor = self.tree.open(os.fsencode(path), os.O_PATH | os.O_NOFOLLOW)
+        except (OSError, ValueError):
+            # Nothing more to say than that it is not there.
+            return ""
+        try:
+            if not S_ISLNK(os.fstat(descriptor).st_mode):
+                return ""
+            target = os.readlink("", dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        return f': it is a link to "{target}", which is looked up among the files to copy from'
+
+    def _require(self, base: str, only: str) -> None:
+        """Insist on a path under --parents. Links on the way are not followed there."""
+        whole = clean(f"{base}/{only}")
+        self._look(whole)
+        start = base
+        for name in only.split("/")[:-1]:
+            start = clean(f"{start}/{name}")
+            if self._explain_link(start):
+                raise CopyFailed(
+                    f'"/{whole}": "/{start}" is a link, which --parents does not follow;'
+                    " name what it leads to"
+                )
+
+    def _expand(self, pattern: str) -> list[str]:
+        """List the paths that match a wildcard pattern; links are followed before it only."""
+        names = pattern.split("/")
+        first = next(index for index, name in enumerate(names) if has_wildcard(name))
+        start = "/".join(names[:first])
+        try:
+            place = self.tree.resolve(os.fsencode(start))
+            status = None if place.missing else self.tree.lookup(place.path)
+        except OSError:
+            # What is before the wildcard is not there, so nothing matches.
+            return []
+        if status is None or not S_ISDIR(status.st_mode):
+            return []
+        return list(self._match(os.fsdecode(place.path), names[first:]))
+
+    def _match(self, directory: str, patterns: list[str]) -> Iterator[str]:
+        pattern, *rest = patterns
+        for name, is_directory in self._list(directory):
+            if not match_path(pattern, name):
+                continue
+            path = f"{directory}/{name}" if directory else name
+            if not rest:
+                if not self.hides(path, is_directory=is_directory):
+                    yield path
+            elif is_directory:
+                yield from self._match(path, rest)
+
+    def _list(self, path: str) -> list[tuple[str, bool]]:
+        """List a directory: (name, is a directory), sorted. Raises CopyFailed."""
+        try:
+            descriptor = self.tree.open_directory(os.fsencode(path))
+            try:
+                with os.scandir(descriptor) as entries:
+                    return sorted(
+                        [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+                    )
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise CopyFailed(f'cannot read "/{path}": {error.strerror}') from error
+
+
+def clean(path: str) -> str:
+    """Join the components of a source: no `.`, no slash around it, and `..` stops at the root."""
+    names: list[str] = []
+    for name in path.split("/"):
+        if name == "..":
+            del names[-1:]
+        elif name not in ("", "."):
+            names.append(name)
+    return "/".join(names)

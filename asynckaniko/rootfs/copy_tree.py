@@ -1,0 +1,199 @@
+"""COPY and ADD: sources of a context, stage or image become the entries of an archive."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from stat import S_ISREG
+from typing import Any
+
+from asynckaniko.dockerfile.patterns import PatternMatcher
+from asynckaniko.errors import ContextError
+from asynckaniko.rootfs.add_archive import ArchiveEmitter, is_archive
+from asynckaniko.rootfs.chmod import Chmod
+from asynckaniko.rootfs.copy_emit import (
+    Emitter,
+    Owners,
+    emit_directory,
+    emit_file,
+    emit_given,
+    open_file,
+)
+from asynckaniko.rootfs.copy_plan import (
+    Archive,
+    Destination,
+    GivenFile,
+    Item,
+    Plan,
+    item_mtime,
+    plan_copy,
+)
+from asynckaniko.rootfs.copy_sources import PickedDirectory, PickedFile, SourceView
+from asynckaniko.rootfs.layer_sink import FileSink, LayerSink, ReaderGone
+from asynckaniko.rootfs.paths import RootFS
+from asynckaniko.rootfs.tar_writer import TarWriter
+from asynckaniko.rootfs.trees import open_tree
+
+_SECOND = 1_000_000_000
+
+
+def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+    """Write the files to copy to fds[0], as a plain archive ("tar") or a finished layer ("layer").
+
+    Nothing is written before all sources are found. `needs_replace` says that archives were
+    unpacked, which replace what is in their way; `warnings` are for the author.
+
+    Raises:
+        CopyFailed: a source is missing or cannot be read, or something is in the way.
+        ArchiveError: an archive is damaged, or leads out of the destination.
+        ContextError: the context's directory cannot be opened.
+        DockerfileError: --chmod has no mode.
+    """
+    chmod = Chmod.parse(arguments.get("chmod") or "")
+    owner = arguments.get("owner")
+    owners = Owners((owner[0], owner[1]) if owner else None, keep=arguments["keep_owner"])
+    destination = Destination.read(arguments["destination"])
+    patterns = arguments.get("excludes")
+    excludes = PatternMatcher(list(patterns)) if patterns else None
+    with ExitStack() as opened:
+        tree = opened.enter_context(_open_source(arguments["source"]))
+        view = SourceView(tree, arguments.get("ignore") or ())
+        items = _select(view, arguments, fds, excludes)
+        plan = plan_copy(items, destination)
+        sink = _open_sink(arguments, fds[0])
+        opened.enter_context(sink)
+        tar = TarWriter(sink.write, clamp=arguments.get("clamp"))
+        has_archives = any(isinstance(item, Archive) for item in items)
+        # Archives may repeat names and link to what they replace, so only their order is right.
+        later_first = len(items) > 1 and not has_archives
+        emitter = Emitter(tar, owners=owners, chmod=chmod, later_first=later_first)
+        result: dict[str, Any] = {"needs_replace": has_archives, "warnings": plan.warnings}
+        try:
+            _write_directories(plan, emitter)
+            copier = _Copier(view, excludes, emitter, is_new=not destination.exists)
+            for item, place in reversed(plan.places) if later_first else plan.places:
+                copier.write(item, os.fsencode(place))
+            tar.finish()
+            result |= sink.finish()
+        except ReaderGone:
+            # Whoever reads the archive has failed, and says why.
+            result["complete"] = False
+        return result | {"entries": tar.entries}
+
+
+@contextmanager
+def _open_source(source: Mapping[str, Any]) -> Iterator[RootFS]:
+    if "lowers" in source:
+        with open_tree(source["lowers"], scratch=source["scratch"]) as tree:
+            yield tree
+        return
+    with ExitStack() as opened:
+        try:
+            tree = opened.enter_context(RootFS.at(source["directory"]))
+        except OSError as error:
+            raise ContextError(f"{source['directory']}: {error.strerror}") from error
+        yield tree
+
+
+def _open_sink(arguments: Mapping[str, Any], descriptor: int) -> FileSink | LayerSink:
+    if arguments["output"] == "tar":
+        return FileSink(descriptor)
+    return LayerSink(descriptor, compression=arguments["compression"], level=arguments.get("level"))
+
+
+def _select(
+    view: SourceView,
+    arguments: Mapping[str, Any],
+    fds: Sequence[int],
+    excludes: PatternMatcher | None,
+) -> list[Item]:
+    """Find all sources, in the order of the instruction; given files come last."""
+    items: list[Item] = []
+    unpack: bool | None = arguments.get("unpack")
+    unpacks_local = arguments.get("add") if unpack is None else unpack
+    for source in arguments["sources"]:
+        if arguments.get("parents"):
+            items += view.pick_with_parents(source)
+            continue
+        picked = view.pick(source, excludes=excludes)
+        items += [_unpacked_if_archive(view, p) for p in picked] if unpacks_local else picked
+    for given in arguments.get("files") or ():
+        file = _read_given(given, fds)
+        # Downloads are unpacked only on request.
+        is_unpacked = unpack and file.descriptor >= 0 and is_archive(file.descriptor)
+        items.append(Archive(file) if is_unpacked else file)
+    return items
+
+
+def _unpacked_if_archive(view: SourceView, picked: PickedFile | PickedDirectory) -> Item:
+    if isinstance(picked, PickedFile) and S_ISREG(picked.status.st_mode):
+        with open_file(view.tree, picked) as descriptor:
+            if is_archive(descriptor):
+                return Archive(picked)
+    return picked
+
+
+def _read_given(given: Mapping[str, Any], fds: Sequence[int]) -> GivenFile:
+    mtime = time.time() if given.get("mtime") is None else given["mtime"]
+    owner = (given.get("uid") or 0, given.get("gid") or 0)
+    content, descriptor = b"", -1
+    if (index := given.get("fd_index")) is not None:
+        descriptor = fds[index]
+    else:
+        content = os.fsencode(given["content"])
+    return GivenFile(given["name"], given["mode"], owner, int(mtime) * _SECOND, content, descriptor)
+
+
+def _write_directories(plan: Plan, emitter: Emitter) -> None:
+    """Write the directories that no source stands for, with the time of the first source.
+
+    BuildKit gives them the time of the build; with that no COPY would ever make the same layer
+    twice.
+    """
+    for path in plan.new_directories:
+        emitter.implicit_directory(os.fsencode(path), item_mtime(plan.places[0][0]))
+
+
+class _Copier:
+    """Writes each item of the plan in its place."""
+
+    def __init__(
+        self, view: SourceView, excludes: PatternMatcher | None, emitter: Emitter, *, is_new: bool
+    ) -> None:
+        self._view = view
+        self._excludes = excludes
+        self._emitter = emitter
+        self._is_new = is_new
+        self._archives: ArchiveEmitter | None = None
+
+    def write(self, item: Item, place: bytes) -> None:
+        self._emitter.begin_source()
+        match item:
+            case PickedFile():
+                emit_file(self._emitter, self._view.tree, item, place)
+            case PickedDirectory():
+                emit_directory(
+                    self._emitter,
+                    self._view,
+                    item,
+                    _prefix(place),
+                    excludes=self._excludes,
+                )
+            case GivenFile():
+                emit_given(self._emitter, item, place)
+            case Archive():
+                self._unpack(item, place)
+
+    def _unpack(self, archive: Archive, place: bytes) -> None:
+        if self._archives is None:
+            self._archives = ArchiveEmitter(self._emitter, _prefix(place), is_new=self._is_new)
+        file = archive.file
+        if isinstance(file, GivenFile):
+            self._archives.emit(file.descriptor, file.name)
+            return
+        with open_file(self._view.tree, file) as descriptor:
+            self._archives.emit(descriptor, file.path)
+
+
+def _prefix(place: bytes) -> bytes:
+    return place + b"/" if place else b""
