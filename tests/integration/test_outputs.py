@@ -9,7 +9,7 @@ from tests.support.images import digest, read_layout
 from tests.support.registry import Registry
 
 
-def test_result_files_hold_one_digest_without_line_end(
+def test_result_files_name_the_pushed_image(
     bench: Workbench, registry: Registry
 ) -> None:
     bench.write("FROM scratch\nCOPY a /a\n", {"a": "a"})
@@ -32,8 +32,8 @@ def test_result_files_hold_one_digest_without_line_end(
     name = digest(manifest)
     assert [path.read_text() for path in files.values()] == [
         name,
-        f"{repository}@{name}",
-        f"{repository}:7@{name}",
+        f"{repository}@{name}\n",
+        f"{repository}:7@{name}\n",
     ]
 
 
