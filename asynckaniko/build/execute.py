@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from anyio import CapacityLimiter, create_task_group, to_thread
@@ -57,7 +58,7 @@ async def execute(
     with single_error():
         async with create_task_group() as tasks:
             for repository in repositories:
-                tasks.start_soon(resources.registry.check_push, repository)
+                tasks.start_soon(partial(resources.registry.check_push, repository, emit=emit))
             plan = await _plan(request, dockerfile, scope, platform, resources, tasks, emit)
             emit(
                 BuildStarted(

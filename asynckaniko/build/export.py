@@ -131,13 +131,15 @@ class Exporter:
                     if isinstance(output, DockerArchive):
                         outputs.start_soon(self._write_archive, output, manifest, content, paths)
         await self._write_result_files(manifest)
-        references = [str(r) for group in self._repositories.values() for r in group]
         return BuildResult(
             digest=manifest.descriptor.digest,
             manifest=manifest,
             config=config,
-            references=tuple(references),
+            references=tuple(str(reference) for reference in self._references()),
         )
+
+    def _references(self) -> list[Reference]:
+        return [reference for group in self._repositories.values() for reference in group]
 
     async def _finished_layers(
         self, config: ImageConfig, layers: list[ImageLayer]
@@ -215,15 +217,14 @@ class Exporter:
 
     async def _write_result_files(self, manifest: Manifest) -> None:
         digest = manifest.descriptor.digest
-        references = [r for group in self._repositories.values() for r in group]
         for output in self._run.request.outputs:
             match output:
                 case DigestFile(path=path):
-                    text = digest
+                    text = str(digest)
                 case NamesFile(path=path, with_tag=with_tag):
                     lines = [
                         f"{r.repository}{f':{r.tag}' if with_tag else ''}@{digest}\n"
-                        for r in references
+                        for r in self._references()
                     ]
                     text = "".join(lines)
                 case _:

@@ -4,8 +4,7 @@ Bases of all needed stages are resolved at the same time; what ONBUILD triggers 
 is found on the way.
 """
 
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from anyio import create_task_group
@@ -23,8 +22,7 @@ from asynckaniko.dockerfile.instructions import (
     Workdir,
 )
 from asynckaniko.dockerfile.parser import parse_trigger
-from asynckaniko.dockerfile.run_mounts import parse_mount
-from asynckaniko.dockerfile.stages import find_target
+from asynckaniko.dockerfile.stages import find_base, find_source, find_target, sources_of
 from asynckaniko.errors import DockerfileError, InvalidReference, SourceSpan
 from asynckaniko.oci.platform import Platform
 
@@ -150,11 +148,9 @@ class Planner:
         context = await self._find_context(name, platform)
         if context is not None:
             return context
-        earlier = self._dockerfile.stages[: stage.index]
-        # As in BuildKit, FROM compares the lower-cased stage name with the name as written.
-        for candidate in reversed(earlier):
-            if candidate.base.name and candidate.base.name == name:
-                return FromStage(candidate.index)
+        earlier = find_base(self._dockerfile, stage, name)
+        if earlier is not None:
+            return FromStage(earlier.index)
         if name == "scratch":
             return FromScratch()
         return await self._find_image(name, platform)
@@ -173,64 +169,35 @@ class Planner:
     async def _resolve_sources(self, planned: PlannedStage) -> None:
         async def resolve(name: str, span: SourceSpan) -> None:
             try:
-                planned.sources[name] = await self._source(name, planned, span)
+                planned.sources[name] = await self._source(name, planned)
             except (DockerfileError, InvalidReference) as error:
                 raise error.at(span) from error
 
         async with create_task_group() as tasks:
-            for name, span in source_names(planned.instructions, self._scope.values).items():
+            for name, span in source_names(planned.instructions).items():
                 tasks.start_soon(resolve, name, span)
 
-    async def _source(self, name: str, planned: PlannedStage, span: SourceSpan) -> Source:
+    async def _source(self, name: str, planned: PlannedStage) -> Source:
         context = await self._find_context(name, planned.platform)
         if context is not None:
             return context
-        stages, own = self._dockerfile.stages, planned.index
-        lower = name.lower()
-        for stage in reversed(stages[:own]):
-            if stage.base.name == lower:
-                return FromStage(stage.index)
-        if re.fullmatch(r"[0-9]+", name):
-            index = int(name)
-            if index < own:
-                return FromStage(index)
-            # A bare number is never an image.
-            raise DockerfileError(
-                f"stage index {name} is out of range here: stages before this one are"
-                f" 0 to {own - 1}"
-                if own
-                else f"stage index {name}: no stage before this one",
-                span=span,
-            )
-        for stage in stages[own:]:
-            if stage.base.name == lower:
-                what = "circular dependency" if stage.index == own else "defined later"
-                raise DockerfileError(
-                    f"cannot copy from stage {name!r}, it needs to be defined before the current"
-                    f" stage {planned.stage.label} ({what})",
-                    span=span,
-                )
-        if lower == "scratch":
+        stage = find_source(self._dockerfile, planned.stage, name)
+        if stage is not None:
+            return FromStage(stage.index)
+        if name == "scratch":
             return FromScratch()
         return await self._find_image(name, planned.platform)
 
 
-def source_names(
-    instructions: tuple[StageInstruction, ...], variables: Mapping[str, str]
-) -> dict[str, SourceSpan]:
+def source_names(instructions: tuple[StageInstruction, ...]) -> dict[str, SourceSpan]:
     """Collect what `--from` and `from=` name, each with the first line that does."""
     names: dict[str, SourceSpan] = {}
     for instruction in instructions:
-        match instruction:
-            case Copy(from_=name) if name:
+        try:
+            for name in sources_of(instruction):
                 names.setdefault(name, instruction.span)
-            case Run(mounts=mounts):
-                for text in mounts:
-                    source = getattr(parse_mount(text), "from_", "")
-                    if source:
-                        names.setdefault(source, instruction.span)
-            case _:
-                pass
+        except DockerfileError as error:
+            raise error.at(instruction.span) from None
     return names
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from asynckaniko.dockerfile.expansion import expand, expand_words
+from asynckaniko.dockerfile.expansion import expand, expand_heredoc, expand_words
 from asynckaniko.dockerfile.instructions import Arg, Dockerfile, KeyValue
 from asynckaniko.errors import DockerfileError, SourceSpan
 from asynckaniko.oci.platform import Platform
@@ -97,6 +97,9 @@ class StageScope:
 
     def expand_words(self, word: str) -> list[str]:
         return expand_words(word, self.env.get, escape=self.globals.escape)
+
+    def expand_heredoc(self, content: str) -> str:
+        return expand_heredoc(content, self.env.get)
 
     def declare(self, instruction: Arg) -> list[str]:
         """Bring an ARG line into effect; return its words as history shows them."""

@@ -137,11 +137,11 @@ class StageRun:
         emit(StepStarted(step))
         try:
             if isinstance(instruction, Run | Copy | Add | Workdir):
-                text = await self._file_step(instruction, step, position)
+                await self._file_step(instruction, step, position)
             else:
-                text = metadata.apply(instruction)
-                if text is not None:
-                    self.config.add_history(self._history(text, empty_layer=True))
+                trace = metadata.apply(instruction)
+                if trace is not None:
+                    self.config.add_history(self._history(trace, empty_layer=True))
         except AsynckanikoError as error:
             emit(StepFailedEvent(step, time.monotonic() - started, error.message))
             raise error.at(instruction.span, self.run.dockerfile.text) from error.__cause__
@@ -149,7 +149,7 @@ class StageRun:
 
     async def _file_step(
         self, instruction: Run | Copy | Add | Workdir, step: Step, position: int
-    ) -> str:
+    ) -> None:
         match instruction:
             case Run():
                 text = await run_command(self, instruction, step)
@@ -158,14 +158,12 @@ class StageRun:
             case Workdir(path=path):
                 target = resolve_workdir(self.config, self.scope.expand(path))
                 self.config.runtime["WorkingDir"] = target
-                if target == "/":
-                    text = f"WORKDIR {target}"
-                    self.config.add_history(self._history(text, empty_layer=True))
-                    return text
-                await make_workdir(self, target, step)
                 text = f"WORKDIR {target}"
+                if target == "/":
+                    self.config.add_history(self._history(text, empty_layer=True))
+                    return
+                await make_workdir(self, target, step)
         self.config.add_history(self._history(text))
-        return text
 
     def _history(self, text: str, *, empty_layer: bool = False) -> History:
         return History(

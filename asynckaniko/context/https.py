@@ -55,7 +55,7 @@ async def download(
             size, digest = await _receive(response, file, shown, retry, disk)
             modified = _modified(response.headers.get("Last-Modified", ""))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise ContextError(f"{shown}: {error or type(error).__name__}") from error
+        raise ContextError(f"{shown}: {str(error) or type(error).__name__}") from error
     if checksum and digest != checksum:
         raise IntegrityError(f"{shown}: digest {digest}, expected {checksum}")
     return Downloaded(unquote(urlsplit(url).path.rpartition("/")[2]), size, modified)

@@ -12,9 +12,10 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from asynckaniko.rootfs.resolve import Resolved, resolve
+from asynckaniko.rootfs.paths import RootFS
 from asynckaniko.rootfs.trees import open_tree
 
 
@@ -32,14 +33,14 @@ def settle(arguments: Mapping[str, Any], fds: Sequence[int]) -> str:
         return settled
     scratch = tempfile.mkdtemp(prefix=".settle-", dir="layers")
     try:
-        below = open_tree(lowers, scratch=scratch)
-        found = {path: resolve(below, path) for path in implicit}
-        if all(_agrees(path, found[path]) for path in implicit):
-            return str(layer)
-        draft = f"{scratch}/tree"
-        os.mkdir(draft, 0o755)
-        _copy_directory(f"{layer}", draft, "", found)
-        _restore_parents(draft, found)
+        with open_tree(lowers, scratch=scratch) as below:
+            found = {path: _look(below, path) for path in implicit}
+            if all(_agrees(path, found[path]) for path in implicit):
+                return str(layer)
+            draft = f"{scratch}/tree"
+            os.mkdir(draft, 0o755)
+            _copy_directory(layer, draft, "", found)
+            _restore_directories(draft, below, found)
         if not os.path.isdir(settled):
             os.rename(draft, settled)
         return settled
@@ -48,18 +49,37 @@ def settle(arguments: Mapping[str, Any], fds: Sequence[int]) -> str:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _agrees(path: str, found: Resolved) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Below:
+    """Where a path leads in the tree below, and what is there."""
+
+    path: str
+    status: os.stat_result | None
+
+
+def _look(below: RootFS, path: str) -> _Below:
+    encoded = os.fsencode(path)
+    try:
+        place = below.resolve(encoded)
+    except NotADirectoryError:
+        # A file below is replaced by this layer's directory.
+        return _Below(path, None)
+    return _Below(os.fsdecode(place.path), below.lookup(encoded))
+
+
+def _agrees(path: str, found: _Below) -> bool:
     """Tell whether the made-up directory hides nothing: root's, 0755, or nothing is there."""
     if found.path != path:
         return False
     status = found.status
-    return status is None or (
-        stat.S_ISDIR(status.st_mode)
-        and (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o755, 0, 0)
+    return (
+        status is None
+        or not stat.S_ISDIR(status.st_mode)
+        or (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o755, 0, 0)
     )
 
 
-def _copy_directory(source: str, root: str, path: str, found: Mapping[str, Resolved]) -> None:
+def _copy_directory(source: str, root: str, path: str, found: Mapping[str, _Below]) -> None:
     """Link what is in `source` to where `path` leads in the tree below."""
     target_path = found[path].path if path in found else path
     target = f"{root}/{target_path}" if target_path else root
@@ -67,13 +87,12 @@ def _copy_directory(source: str, root: str, path: str, found: Mapping[str, Resol
     with os.scandir(source) as entries:
         for entry in entries:
             child = f"{path}/{entry.name}" if path else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                if child in found:
-                    _copy_directory(entry.path, root, child, found)
-                else:
-                    _copy_subtree(entry.path, f"{target}/{entry.name}")
-            else:
+            if not entry.is_dir(follow_symlinks=False):
                 os.link(entry.path, f"{target}/{entry.name}", follow_symlinks=False)
+            elif child in found:
+                _copy_directory(entry.path, root, child, found)
+            else:
+                _copy_subtree(entry.path, f"{target}/{entry.name}")
 
 
 def _copy_subtree(source: str, target: str) -> None:
@@ -90,14 +109,16 @@ def _copy_subtree(source: str, target: str) -> None:
         os.setxattr(target, name, os.getxattr(source, name))
 
 
-def _restore_parents(root: str, found: Mapping[str, Resolved]) -> None:
+def _restore_directories(root: str, below: RootFS, found: Mapping[str, _Below]) -> None:
     """Give made-up directories the metadata of the real ones, innermost first for their times."""
-    for resolved in sorted(found.values(), key=lambda one: -len(one.path)):
-        names = resolved.path.split("/")
-        for depth, status in reversed(list(enumerate(resolved.statuses, start=1))):
-            directory = f"{root}/{'/'.join(names[:depth])}"
-            if status is not None and os.path.isdir(directory):
-                _copy_metadata(status, directory)
+    paths: set[str] = set()
+    for one in found.values():
+        names = one.path.split("/")
+        paths |= {"/".join(names[:depth]) for depth in range(1, len(names) + 1)}
+    for path in sorted(paths, key=len, reverse=True):
+        status = below.lookup(os.fsencode(path))
+        if status is not None and stat.S_ISDIR(status.st_mode) and os.path.isdir(f"{root}/{path}"):
+            _copy_metadata(status, f"{root}/{path}")
 
 
 def _copy_metadata(status: os.stat_result, directory: str) -> None:

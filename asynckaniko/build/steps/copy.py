@@ -19,8 +19,8 @@ from asynckaniko.build.sources import FromDirectory, FromImage, FromScratch, Fro
 from asynckaniko.build.steps.blind import assumed_destination
 from asynckaniko.concurrency import single_error
 from asynckaniko.dockerfile.instructions import Add, Copy, Heredoc
-from asynckaniko.errors import DockerfileError
-from asynckaniko.events import Step
+from asynckaniko.errors import DockerfileError, SourceSpan
+from asynckaniko.events import BuildWarning, Step
 
 if TYPE_CHECKING:
     from asynckaniko.build.stage import StageRun
@@ -37,6 +37,7 @@ class Transfer:
     source: Source
     sources: list[str]
     destination: str
+    span: SourceSpan
     chown: str = ""
     chmod: str = ""
     link: bool = False
@@ -86,7 +87,8 @@ async def copy_to_directory(stage: "StageRun", source: Source, path: str) -> str
     """Copy `path` of a source, below its parents, into a new directory; return its name."""
     upper, work, scratch = await stage.run.workspace.directories("upper", "work", "scratch")
     await _wait_for(stage, source)
-    transfer = Transfer(source, [path], "/", parents=path.startswith("./"))
+    transfer = Transfer(source, [path], "/", stage.planned.stage.base.span)
+    transfer.parents = path.startswith("./")
     destination = await _resolve(stage, transfer, [])
     arguments = {"lowers": [], "upper": upper, "work": work, "scratch": scratch}
     await _apply(stage, transfer, destination, {**arguments, "conflicts": "error"})
@@ -98,7 +100,7 @@ async def copy_whole_directory(stage: "StageRun", source: Source) -> None:
     if not isinstance(source, FromDirectory):
         return
     step = Step(stage.planned.stage.label, 0, 0, stage.planned.stage.base.original, 0)
-    transfer = Transfer(source, ["."], "/")
+    transfer = Transfer(source, ["."], "/", stage.planned.stage.base.span)
     destination = await _resolve(stage, transfer, [])
     await _into_directory(stage, transfer, destination, [], step)
 
@@ -115,6 +117,7 @@ async def _expand(stage: "StageRun", instruction: Copy | Add) -> tuple[Transfer,
         stage.run.context_source,
         sources,
         destination,
+        instruction.span,
         chown=scope.expand(instruction.chown),
         chmod=scope.expand(instruction.chmod),
         link=instruction.link,
@@ -170,7 +173,8 @@ async def _resolve(stage: "StageRun", transfer: Transfer, lowers: list[str]) -> 
     """Look the destination up in the files so far."""
     run = stage.run
     (scratch,) = await run.workspace.directories("scratch")
-    path = posixpath.join(_workdir(stage), transfer.destination)
+    # An empty destination is the working directory, as `.` is.
+    path = posixpath.join(_workdir(stage), transfer.destination or ".")
     found: dict[str, Any] = await run.resources.inner.call(
         _RESOLVE,
         {
@@ -182,11 +186,7 @@ async def _resolve(stage: "StageRun", transfer: Transfer, lowers: list[str]) -> 
             "chown": transfer.chown,
         },
     )
-    return {**found, "trailing_slash": _names_directory(transfer.destination)}
-
-
-def _names_directory(destination: str) -> bool:
-    return destination in ("", ".", "..") or destination.endswith(("/", "/.", "/.."))
+    return found
 
 
 async def _job(
@@ -308,4 +308,6 @@ async def _produce(
         result: dict[str, Any] = await resources.outer.call(_PRODUCE, job, fds=fds)
     else:
         result = await resources.work(_PRODUCE, job, fds=fds)
+    for warning in result["warnings"]:
+        stage.run.emit(BuildWarning(warning, file=transfer.span.file, line=transfer.span.first))
     return result

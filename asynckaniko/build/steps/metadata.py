@@ -4,6 +4,7 @@ BuildKit's dockerfile2llb/convert.go dispatches these; the history texts are its
 """
 
 import posixpath
+from typing import TypeAlias
 
 import orjson
 
@@ -29,7 +30,7 @@ from asynckaniko.oci.config import ImageConfig
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 
-MetadataInstruction = (
+MetadataInstruction: TypeAlias = (
     Arg
     | Cmd
     | Entrypoint
@@ -111,7 +112,7 @@ class MetadataSteps:
                 return f"USER {runtime['User']}"
             case Volume(paths=paths):
                 volumes = [scope.expand(path) for path in paths]
-                added = {path: {} for path in volumes}
+                added: dict[str, object] = {path: {} for path in volumes}
                 runtime["Volumes"] = {**(runtime.get("Volumes") or {}), **added}
                 return f"VOLUME [{' '.join(volumes)}]"
             case Expose(ports=words):

@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ async def prepared_mounts(
     try:
         async with AsyncExitStack() as resources:
             for number, text in enumerate(instruction.mounts):
-                mount = _expanded(stage, parse_mount(text))
+                mount = parse_mount(text, stage.scope.expand)
                 await _prepare(stage, mount, number, prepared, resources)
             if script:
                 prepared.add_file(script.encode(), SCRIPT, mode=0o755, uid=0, gid=0)
@@ -77,15 +77,6 @@ async def prepared_mounts(
     finally:
         for file in prepared.fds:
             os.close(file)
-
-
-def _expanded(stage: "StageRun", mount: RunMount) -> RunMount:
-    changes: dict[str, Any] = {}
-    for name in ("id", "target", "source"):
-        value = getattr(mount, name, None)
-        if isinstance(value, str) and value:
-            changes[name] = stage.scope.expand(value)
-    return replace(mount, **changes)
 
 
 async def _prepare(
@@ -116,7 +107,9 @@ async def _prepare(
                 }
             )
         case TmpfsMount():
-            prepared.mounts.append({"type": "tmpfs", "target": target, "size": mount.size})
+            prepared.mounts.append(
+                {"type": "tmpfs", "target": target, "size": mount.size, "readonly": mount.readonly}
+            )
         case SecretMount():
             _secret(stage, mount, prepared)
         case SshMount():
