@@ -43,7 +43,7 @@ class Wildcards:
         gap: Gap | None = None
         for step in steps:
             if isinstance(step, Gap):
-                gap = _joined(gap, step)
+                gap = joined(gap, step)
                 continue
             place = self._open(place, gap)
             gap = None
@@ -131,7 +131,8 @@ class Wildcards:
         return [position for position, state in enumerate(states) if state & self._accept]
 
 
-def _joined(first: Gap | None, second: Gap) -> Gap:
+def joined(first: Gap | None, second: Gap) -> Gap:
+    """Make one gap of two that meet."""
     if first is None or first is second:
         return second
     # Folders and then any name: anything at all. A lone `*` is never followed by `**`.
