@@ -29,6 +29,7 @@ from asynckaniko.events import (
     StepStarted,
 )
 from asynckaniko.oci.config import DEFAULT_PATH, History, ImageConfig
+from asynckaniko.oci.digest import DiffID, Digest
 
 _COMMENT = "asynckaniko"
 _PACK = "asynckaniko.rootfs.pack_layer:pack_upper"
@@ -221,8 +222,8 @@ class StageRun:
         self.run.emit(
             LayerPacked(
                 layer.step,
-                result["digest"],
-                result["diff_id"],
+                Digest.parse(result["digest"]),
+                DiffID(Digest.parse(result["diff_id"])),
                 result["size"],
                 result["uncompressed_size"],
                 result["entries"],
