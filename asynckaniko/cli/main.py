@@ -1,0 +1,54 @@
+"""The program `asynckaniko`: run a command, report what went wrong, return the exit status."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from asynckaniko.cli.commands import main_group
+from asynckaniko.cli.interruption import Interrupted
+from asynckaniko.cli.report import error_report, exit_code
+from asynckaniko.cli.surroundings import Surroundings
+
+_INTERRUPTED = 128 + signal.SIGINT
+_BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status. `arguments` default to the process's."""
+    try:
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
+    except Interrupted as interruption:
+        _say(f"interrupted by {interruption}\n")
+        return interruption.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        # Before the event loop ran or after it ended: there is nothing to clean up.
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our result has left; the interpreter must not fail again at its last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except click.ClickException as error:
+        _say(f"error: {error.format_message()}\n")
+        return error.exit_code
+    except BaseException as error:
+        _say(error_report(error, color=Surroundings.of_this_process().color()))
+        return exit_code(error)
+
+
+def _run(arguments: list[str]) -> int:
+    words = arguments or ["--help"]
+    status = main_group().main(words, prog_name="asynckaniko", standalone_mode=False)
+    sys.stdout.flush()
+    return status or 0
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        # Nobody reads it; the exit status still tells.
+        return

@@ -1,0 +1,277 @@
+"""Flags and environment become Settings and BuildRequest: defaults < environment < flags."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from asynckaniko.build.request import (
+    BuildRequest,
+    DigestFile,
+    DockerArchive,
+    NamesFile,
+    OciLayout,
+    Output,
+    Push,
+)
+from asynckaniko.cli.build_flags import PROGRESS, BuildFlags
+from asynckaniko.cli.inputs import read_build_args, read_pairs, read_secrets, read_ssh
+from asynckaniko.cli.surroundings import Surroundings
+from asynckaniko.errors import InvalidReference, UsageError
+from asynckaniko.oci.platform import Platform
+from asynckaniko.oci.reference import DOCKER_HUB, Reference
+from asynckaniko.settings import Limits, RegistryOptions, Settings
+
+ProgressMode = Literal["tty", "plain", "json", "quiet", "none", "log"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisplayOptions:
+    """How a build is shown. `mode` "log" prints kaniko's log lines."""
+
+    mode: ProgressMode = "plain"
+    verbosity: str = "info"
+    log_format: str = "color"
+    log_timestamp: bool = False
+    color: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """All that `asynckaniko build` needs to know."""
+
+    settings: Settings
+    request: BuildRequest
+    display: DisplayOptions = field(default_factory=DisplayOptions)
+    timings: Path | None = None
+    metadata_file: Path | None = None
+
+
+def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
+    """Turn flags and environment into values.
+
+    Raises:
+        UsageError: values that cannot be used, or that contradict each other.
+        InvalidReference: a destination or platform that is none.
+    """
+    settings = Settings(
+        state_dir=_absolute(flags.state_dir or around.get("ASYNCKANIKO_STATE_DIR"))
+        or around.state_dir(),
+        limits=_limits(flags),
+        registry=_registry(flags, around),
+        auth_files=around.auth_files(),
+    )
+    return BuildOptions(
+        settings=settings,
+        request=_request(flags, around),
+        display=_display(flags, around),
+        timings=_timings(flags.timings),
+        metadata_file=_absolute(flags.metadata_file),
+    )
+
+
+def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
+    if flags.compression == "zstd" and flags.image_format == "docker":
+        raise UsageError(
+            "--compression=zstd cannot be used with --image-format=docker: "
+            "Docker's manifest has no type for zstd layers; use --image-format=oci"
+        )
+    args = read_build_args(_given(flags.build_arg), around.environment)
+    return BuildRequest(
+        context=_context(flags),
+        dockerfile=flags.dockerfile or "Dockerfile",
+        target=flags.target or "",
+        platform=_platform(flags.custom_platform),
+        build_args=args,
+        labels=read_pairs(_given(flags.label), flag="--label", form="KEY=VALUE"),
+        build_contexts=read_pairs(
+            _given(flags.build_context), flag="--build-context", form="NAME=SOURCE"
+        ),
+        secrets=read_secrets(_given(flags.secret), around.environment),
+        ssh=read_ssh(_given(flags.ssh), around.environment),
+        outputs=_outputs(flags, around),
+        source_date_epoch=_epoch(args.get("SOURCE_DATE_EPOCH") or around.get("SOURCE_DATE_EPOCH")),
+        rewrite_timestamp=bool(flags.rewrite_timestamp),
+        reproducible=bool(flags.reproducible),
+        image_format=flags.image_format or "",
+        compression=flags.compression or "gzip",
+        compression_level=None if flags.compression_level == -1 else flags.compression_level,
+        materialize=bool(flags.materialize),
+        jobs=flags.jobs or 0,
+    )
+
+
+def _context(flags: BuildFlags) -> str:
+    positional = _given(flags.context_argument)
+    if len(positional) > 1:
+        raise UsageError(f"one context, please: {' '.join(positional)}")
+    if positional and flags.context:
+        raise UsageError(f"two contexts: {positional[0]} and --context {flags.context}")
+    return positional[0] if positional else flags.context or "."
+
+
+def _outputs(flags: BuildFlags, around: Surroundings) -> tuple[Output, ...]:
+    destinations = _destinations(_given(flags.destination))
+    no_push = _switch(flags.no_push, around, "KANIKO_NO_PUSH")
+    stored = bool(flags.oci_layout_path or flags.tar_path)
+    if not destinations and not no_push and not stored:
+        raise UsageError(
+            "the image would go nowhere: give --destination, --oci-layout-path or --tar-path, "
+            "or --no-push to build all the same"
+        )
+    outputs: list[Output] = []
+    if not no_push:
+        outputs += [Push(reference=str(reference)) for reference in destinations]
+    tags = {reference.tag for reference in destinations}
+    if flags.oci_layout_path:
+        # More than one tag would list the image more than once, and readers of layouts that
+        # hold one image (kaniko's, skopeo's) would find none to prefer.
+        one_tag = tuple(tags) if len(tags) == 1 else ()
+        outputs.append(OciLayout(path=Path(flags.oci_layout_path).absolute(), tags=one_tag))
+    if flags.tar_path:
+        references = tuple(str(reference) for reference in destinations)
+        outputs.append(DockerArchive(path=Path(flags.tar_path).absolute(), references=references))
+    return (*outputs, *_result_files(flags, pushes=bool(destinations) and not no_push))
+
+
+def _result_files(flags: BuildFlags, *, pushes: bool) -> Iterable[Output]:
+    if flags.digest_file:
+        yield DigestFile(path=_result_path("--digest-file", flags.digest_file))
+    for flag, path, with_tag in (
+        ("--image-name-with-digest-file", flags.image_name_with_digest_file, False),
+        ("--image-name-tag-with-digest-file", flags.image_name_tag_with_digest_file, True),
+    ):
+        if path and not pushes:
+            raise UsageError(f"{flag} lists what was pushed: it needs a --destination")
+        if path:
+            yield NamesFile(path=_result_path(flag, path), with_tag=with_tag)
+
+
+def _result_path(flag: str, text: str) -> Path:
+    if text.startswith(("https://", "http://")):
+        raise UsageError(f"{flag} {text}: sending it to a URL is not supported; give a file")
+    return Path(text).absolute()
+
+
+def _destinations(values: Iterable[str]) -> list[Reference]:
+    found = []
+    for value in values:
+        reference = Reference.parse(value)
+        if reference.digest:
+            raise InvalidReference(f"--destination {value}: a push cannot choose the digest")
+        found.append(reference)
+    return list(dict.fromkeys(found))
+
+
+def _registry(flags: BuildFlags, around: Surroundings) -> RegistryOptions:
+    mirrors = list(_given(flags.registry_mirror))
+    if around.get("KANIKO_REGISTRY_MIRROR"):
+        mirrors.append(around.get("KANIKO_REGISTRY_MIRROR"))
+    return RegistryOptions(
+        insecure_push=bool(flags.insecure),
+        insecure_pull=bool(flags.insecure_pull),
+        insecure_registries=frozenset(_given(flags.insecure_registry)),
+        skip_tls_verify_push=bool(flags.skip_tls_verify),
+        skip_tls_verify_pull=bool(flags.skip_tls_verify_pull),
+        skip_tls_verify_registries=frozenset(_given(flags.skip_tls_verify_registry)),
+        certificates=_certificates(flags.registry_certificate),
+        client_certificates=_client_certificates(flags.registry_client_cert),
+        ca_files=around.ca_files(),
+        mirrors={DOCKER_HUB: tuple(dict.fromkeys(mirrors))} if mirrors else {},
+    )
+
+
+def _certificates(values: Iterable[str]) -> dict[str, Path]:
+    flag, form = "--registry-certificate", "HOST=FILE"
+    pairs = read_pairs(_given(values), flag=flag, form=form)
+    return {host: _existing(path, flag) for host, path in pairs.items()}
+
+
+def _client_certificates(values: Iterable[str]) -> dict[str, tuple[Path, Path]]:
+    flag, form = "--registry-client-cert", "HOST=CERT,KEY"
+    found = {}
+    for host, files in read_pairs(_given(values), flag=flag, form=form).items():
+        certificate, comma, key = files.partition(",")
+        if not comma:
+            raise UsageError(f'invalid {flag} "{host}={files}": it must be {form}')
+        found[host] = (_existing(certificate, flag), _existing(key, flag))
+    return found
+
+
+def _existing(text: str, flag: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"{flag}: there is no file {text}")
+    return path.absolute()
+
+
+def _limits(flags: BuildFlags) -> Limits:
+    if flags.jobs is not None and flags.jobs < 0:
+        raise UsageError(f"--jobs {flags.jobs}: it must be 0 (no limit) or more")
+    return Limits()
+
+
+def _platform(text: str | None) -> str:
+    return str(Platform.parse(text)) if text else ""
+
+
+def _epoch(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"SOURCE_DATE_EPOCH={text}: it must be seconds since 1970")
+    return int(text)
+
+
+def _display(flags: BuildFlags, around: Surroundings) -> DisplayOptions:
+    wanted = flags.progress or ""
+    logs = bool(flags.log_format or flags.log_timestamp)
+    if wanted and logs:
+        raise UsageError(
+            f"--progress={wanted} and --log-format/--log-timestamp exclude each other: "
+            "those print kaniko's log lines instead of progress"
+        )
+    if not wanted and not logs:
+        wanted = around.get("BUILDKIT_PROGRESS") or "auto"
+        if wanted not in PROGRESS:
+            words = ", ".join(PROGRESS)
+            raise UsageError(f"BUILDKIT_PROGRESS={wanted}: it must be one of {words}")
+    mode: ProgressMode
+    match wanted:
+        case "":
+            mode = "log"
+        case "auto":
+            mode = "tty" if around.is_terminal and not around.is_dumb else "plain"
+        case "tty" if not around.is_terminal:
+            raise UsageError("--progress=tty: standard error is not a terminal")
+        case "tty" | "plain" | "json" | "quiet" | "none" as explicit:
+            mode = explicit
+    return DisplayOptions(
+        mode=mode,
+        verbosity=flags.verbosity or "info",
+        log_format=flags.log_format or "color",
+        log_timestamp=bool(flags.log_timestamp),
+        color=around.color(),
+    )
+
+
+def _timings(text: str | None) -> Path | None:
+    if not text:
+        return None
+    path = Path(text).absolute()
+    if path.suffix not in {".html", ".json", ".trace"}:
+        raise UsageError(f"--timings {text}: the name must end with .html, .json or .trace")
+    return path
+
+
+def _switch(flag: bool | None, around: Surroundings, variable: str) -> bool:
+    return bool(around.boolean(variable) if flag is None else flag)
+
+
+def _absolute(text: str | None) -> Path | None:
+    return Path(text).absolute() if text else None
+
+
+def _given(values: Iterable[str]) -> tuple[str, ...]:
+    """Drop empty values: pipelines pass `--flag ''` for what is not set."""
+    return tuple(value for value in values if value)

@@ -1,0 +1,338 @@
+"""Flags and environment become settings and a request: defaults < environment < flags."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asynckaniko.build.request import (
+    DigestFile,
+    DockerArchive,
+    NamesFile,
+    OciLayout,
+    Push,
+)
+from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags
+from asynckaniko.cli.options import BuildOptions, resolve
+from asynckaniko.cli.surroundings import Surroundings
+from asynckaniko.errors import InvalidInput, InvalidReference, UsageError
+from asynckaniko.settings import RegistryOptions
+
+
+def options(
+    environment: Mapping[str, str] | None = None, *, terminal: bool = False, **flags: Any
+) -> BuildOptions:
+    """Resolve flags; the image goes nowhere unless they say where."""
+    if not {"destination", "oci_layout_path", "tar_path", "no_push"} & set(flags):
+        flags["no_push"] = True
+    around = Surroundings(
+        environment={"HOME": "/home/u", **(environment or {})},
+        is_terminal=terminal,
+        kaniko_dir=Path("/no/such/directory"),
+    )
+    return resolve(BuildFlags(**flags), around)
+
+
+def test_every_flag_has_a_field_and_none_is_refused() -> None:
+    names = {flag.name for flag in build_flags()}
+
+    assert names | {"context_argument"} == {field.name for field in fields(BuildFlags)}
+    assert not {option for flag in build_flags() for option in flag.opts} & set(NOT_YET)
+
+
+def test_without_flags_the_current_directory_is_built() -> None:
+    found = options()
+
+    assert found.request.context == "."
+    assert found.request.dockerfile == "Dockerfile"
+    assert found.request.outputs == ()
+    assert found.settings.registry == RegistryOptions()
+    assert found.settings.state_dir == Path("/home/u/.local/state/asynckaniko")
+
+
+def test_context_is_the_argument_or_the_flag() -> None:
+    assert options(context_argument=("app",)).request.context == "app"
+    assert options(context="dir:///w").request.context == "dir:///w"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"context_argument": ("a", "b")}, "one context, please: a b"),
+        ({"context_argument": ("a",), "context": "b"}, "two contexts: a and --context b"),
+    ],
+)
+def test_two_contexts_are_an_error(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        options(**flags)
+
+
+def test_empty_value_means_not_set() -> None:
+    found = options(
+        context_argument=("",),
+        context="",
+        dockerfile="",
+        target="",
+        custom_platform="",
+        destination=("",),
+        build_arg=("",),
+        label=("",),
+        registry_mirror=("",),
+        insecure_registry=("",),
+        oci_layout_path="",
+        tar_path="",
+        digest_file="",
+        state_dir="",
+        timings="",
+        metadata_file="",
+        no_push=True,
+    )
+
+    assert found == options()
+
+
+def test_request_carries_what_the_flags_say(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("x")
+
+    request = options(
+        {"FROM_ENV": "e"},
+        dockerfile="docker/Dockerfile",
+        target="test",
+        custom_platform="linux/arm64/v8",
+        build_arg=("A=1", "FROM_ENV"),
+        label=("a=b",),
+        build_context=("lib=../lib", "base=docker-image://alpine"),
+        secret=(f"id=t,src={token}",),
+        compression="zstd",
+        compression_level=19,
+        image_format="oci",
+        reproducible=True,
+        rewrite_timestamp=True,
+        materialize=True,
+        jobs=3,
+    ).request
+
+    assert request.dockerfile == "docker/Dockerfile"
+    assert request.target == "test"
+    assert request.platform == "linux/arm64"
+    assert request.build_args == {"A": "1", "FROM_ENV": "e"}
+    assert request.labels == {"a": "b"}
+    assert request.build_contexts == {"lib": "../lib", "base": "docker-image://alpine"}
+    assert request.secrets["t"].path == token
+    assert (request.compression, request.compression_level) == ("zstd", 19)
+    assert (request.image_format, request.jobs) == ("oci", 3)
+    assert (request.reproducible, request.rewrite_timestamp, request.materialize) == (True,) * 3
+
+
+def test_level_minus_one_is_the_compressions_own() -> None:
+    assert options(compression_level=-1).request.compression_level is None
+
+
+def test_each_destination_is_pushed_once() -> None:
+    found = options(destination=("app", "registry.example.com/app:1", "app:latest"))
+
+    assert found.request.outputs == (
+        Push(reference="docker.io/library/app:latest"),
+        Push(reference="registry.example.com/app:1"),
+    )
+
+
+def test_no_push_keeps_the_destinations_as_names_only() -> None:
+    found = options(no_push=True, destination=("app:1",), tar_path="/out/app.tar")
+
+    assert found.request.outputs == (
+        DockerArchive(path=Path("/out/app.tar"), references=("docker.io/library/app:1",)),
+    )
+
+
+def test_all_outputs_at_once() -> None:
+    found = options(
+        destination=("app:1",),
+        oci_layout_path="/out/layout",
+        tar_path="/out/app.tar",
+        digest_file="/out/digest",
+        image_name_with_digest_file="/out/name",
+        image_name_tag_with_digest_file="/out/tag",
+    )
+
+    assert found.request.outputs == (
+        Push(reference="docker.io/library/app:1"),
+        OciLayout(path=Path("/out/layout"), tags=("1",)),
+        DockerArchive(path=Path("/out/app.tar"), references=("docker.io/library/app:1",)),
+        DigestFile(path=Path("/out/digest")),
+        NamesFile(path=Path("/out/name")),
+        NamesFile(path=Path("/out/tag"), with_tag=True),
+    )
+
+
+def test_layout_lists_an_image_once_whatever_it_is_called() -> None:
+    found = options(destination=("app:1", "app:2"), oci_layout_path="/out")
+
+    assert found.request.outputs[-1] == OciLayout(path=Path("/out"), tags=())
+
+
+def test_relative_output_is_below_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert options(oci_layout_path="out").request.outputs == (OciLayout(path=tmp_path / "out"),)
+
+
+def test_image_that_goes_nowhere_is_an_error_that_lists_the_places() -> None:
+    with pytest.raises(UsageError) as caught:
+        options(destination=())
+
+    assert caught.value.message == (
+        "the image would go nowhere: give --destination, --oci-layout-path or --tar-path, "
+        "or --no-push to build all the same"
+    )
+
+
+def test_variable_can_turn_pushing_off_and_the_flag_on_again() -> None:
+    off = {"KANIKO_NO_PUSH": "true"}
+
+    assert options(off, destination=("app",)).request.outputs == ()
+    assert options(off, destination=("app",), no_push=False).request.outputs
+    assert options({"KANIKO_NO_PUSH": "0"}, destination=("app",)).request.outputs
+
+
+@pytest.mark.parametrize("flag", ["image_name_with_digest_file", "image_name_tag_with_digest_file"])
+def test_file_of_names_needs_something_pushed(flag: str) -> None:
+    flags: dict[str, Any] = {flag: "/out/names", "no_push": True}
+
+    with pytest.raises(UsageError, match="it needs a --destination"):
+        options(**flags)
+
+
+def test_digest_cannot_be_sent_to_a_url() -> None:
+    with pytest.raises(UsageError, match="sending it to a URL is not supported"):
+        options(digest_file="https://bucket.example.com/digest")
+
+
+@pytest.mark.parametrize(
+    ("destination", "message"),
+    [
+        ("App", "names are lower case"),
+        (f"app@sha256:{'0' * 64}", "a push cannot choose the digest"),
+    ],
+)
+def test_destination_must_be_a_reference(destination: str, message: str) -> None:
+    with pytest.raises(InvalidReference, match=message):
+        options(destination=(destination,))
+
+
+def test_registry_flags_become_registry_options(tmp_path: Path) -> None:
+    ca, cert, key = (tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem"))
+    for file in (ca, cert, key):
+        file.write_text("pem")
+
+    found = options(
+        insecure=True,
+        insecure_pull=True,
+        insecure_registry=("a:5000", "b"),
+        skip_tls_verify=True,
+        skip_tls_verify_pull=True,
+        skip_tls_verify_registry=("c",),
+        registry_certificate=(f"d:443={ca}",),
+        registry_client_cert=(f"d:443={cert},{key}",),
+        registry_mirror=("mirror.example.com/hub",),
+    ).settings.registry
+
+    assert found == RegistryOptions(
+        insecure_push=True,
+        insecure_pull=True,
+        insecure_registries=frozenset({"a:5000", "b"}),
+        skip_tls_verify_push=True,
+        skip_tls_verify_pull=True,
+        skip_tls_verify_registries=frozenset({"c"}),
+        certificates={"d:443": ca},
+        client_certificates={"d:443": (cert, key)},
+        mirrors={"docker.io": ("mirror.example.com/hub",)},
+    )
+
+
+def test_mirror_of_the_environment_is_one_value_after_those_of_the_flags() -> None:
+    found = options({"KANIKO_REGISTRY_MIRROR": "a,b"}, registry_mirror=("c", "d", "c"))
+
+    assert found.settings.registry.mirrors == {"docker.io": ("c", "d", "a,b")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"registry_certificate": ("host",)}, "it must be HOST=FILE"),
+        ({"registry_certificate": ("h=/no/such",)}, "there is no file /no/such"),
+        ({"registry_client_cert": ("h=/etc/passwd",)}, "it must be HOST=CERT,KEY"),
+        ({"registry_client_cert": ("h=/etc/passwd,/no",)}, "there is no file /no"),
+        ({"custom_platform": "arm64"}, "not a platform"),
+        ({"build_context": ("lib",)}, "it must be NAME=SOURCE"),
+        ({"jobs": -1}, "--jobs -1"),
+        ({"compression": "zstd", "image_format": "docker"}, "no type for zstd layers"),
+        ({"timings": "t.csv"}, "the name must end with .html, .json or .trace"),
+        ({"progress": "plain", "log_format": "text"}, "exclude each other"),
+        ({"progress": "tty"}, "standard error is not a terminal"),
+    ],
+    ids=str,
+)
+def test_value_that_cannot_be_used_is_an_input_error(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        options(**flags)
+
+
+def test_state_directory_is_the_flag_then_the_variable() -> None:
+    variable = {"ASYNCKANIKO_STATE_DIR": "/env"}
+
+    assert options(variable, state_dir="/flag").settings.state_dir == Path("/flag")
+    assert options(variable).settings.state_dir == Path("/env")
+
+
+def test_source_date_epoch_is_the_build_arg_then_the_variable() -> None:
+    variable = {"SOURCE_DATE_EPOCH": "100"}
+
+    assert options(variable).request.source_date_epoch == 100
+    assert options(variable, build_arg=("SOURCE_DATE_EPOCH=7",)).request.source_date_epoch == 7
+    assert options().request.source_date_epoch is None
+    assert options({"SOURCE_DATE_EPOCH": ""}).request.source_date_epoch is None
+
+
+@pytest.mark.parametrize("value", ["yesterday", "-1", "1.5", "\u0661"])
+def test_source_date_epoch_must_be_seconds(value: str) -> None:
+    with pytest.raises(UsageError, match="it must be seconds since 1970"):
+        options({"SOURCE_DATE_EPOCH": value})
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "terminal", "mode"),
+    [
+        ({}, {}, True, "tty"),
+        ({}, {}, False, "plain"),
+        ({}, {"TERM": "dumb"}, True, "plain"),
+        ({"progress": "auto"}, {}, True, "tty"),
+        ({"progress": "json"}, {}, True, "json"),
+        ({}, {"BUILDKIT_PROGRESS": "quiet"}, True, "quiet"),
+        ({"progress": "plain"}, {"BUILDKIT_PROGRESS": "json"}, True, "plain"),
+        ({"log_format": "text"}, {}, True, "log"),
+        ({"log_timestamp": True}, {"BUILDKIT_PROGRESS": "json"}, True, "log"),
+        ({"log_timestamp": False}, {}, False, "plain"),
+    ],
+)
+def test_display_is_chosen_by_flag_then_variable_then_terminal(
+    flags: dict[str, Any], environment: Mapping[str, str], terminal: bool, mode: str
+) -> None:
+    assert options(environment, terminal=terminal, **flags).display.mode == mode
+
+
+def test_unknown_progress_of_the_environment_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"BUILDKIT_PROGRESS=fancy: it must be one of auto"):
+        options({"BUILDKIT_PROGRESS": "fancy"})
+
+
+def test_log_flags_reach_the_display() -> None:
+    display = options(log_format="json", log_timestamp=True, verbosity="debug").display
+
+    assert (display.log_format, display.log_timestamp) == ("json", True)
+    assert display.verbosity == "debug"
