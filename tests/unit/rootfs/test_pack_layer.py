@@ -252,7 +252,7 @@ def _consistent(nodes: Mapping[str, Node]) -> dict[str, Node]:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(nodes=st.dictionaries(_PATHS, _NODES, max_size=12).map(_consistent))
 def test_packing_and_unpacking_is_identity(
