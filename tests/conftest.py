@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from blockbuster import blockbuster_ctx
 
 from tests.support import ledger
@@ -20,8 +21,10 @@ pytest_plugins = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def anyio_backend() -> tuple[str, dict[str, Any]]:
+    # The first loop of a process opens libuv's pipe for signals, which stays: not a test's doing.
+    uvloop.new_event_loop().close()
     return "asyncio", {"use_uvloop": True}
 
 

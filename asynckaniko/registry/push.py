@@ -173,7 +173,7 @@ class _Upload:
                 await self._send_rest()
                 return
             except RegistryError as error:
-                remedy = choose_remedy(error)
+                remedy = self._remedy(error)
                 if isinstance(error, Interrupted) and await self._is_stored():
                     return  # only the answer was lost
                 if not is_transient(error):
@@ -183,7 +183,7 @@ class _Upload:
                 await attempts.after(error, anyway=True)
                 if remedy is Remedy.RESTART and await self._is_stored():
                     return  # a session that is gone may have ended well
-                self._session = await self._next_session(remedy, error)
+                self._session = await self._next_session(remedy)
                 reached = self._session.offset if self._session else 0
                 if reached > furthest:
                     attempts.progressed()
@@ -192,13 +192,21 @@ class _Upload:
     async def _is_stored(self) -> bool:
         return await self._target.has(self._blob.descriptor)
 
-    async def _next_session(self, remedy: Remedy, error: RegistryError) -> UploadSession | None:
-        """Return the session to go on with; None to begin a new one."""
+    def _remedy(self, error: RegistryError) -> Remedy:
+        """Choose the remedy, and do differently what led to the error."""
         if isinstance(error, RegistryRejected):
             if "DIGEST_INVALID" in error.codes:
+                if not self._trust_ranges:
+                    return Remedy.NONE  # it was not our counting
                 self._trust_ranges = False
-            if error.status == 413 and not self._chunk_size:
+            if error.status == 413:
+                if self._chunk_size:
+                    return Remedy.NONE
                 self._chunk_size = _SMALL_CHUNK
+        return choose_remedy(error)
+
+    async def _next_session(self, remedy: Remedy) -> UploadSession | None:
+        """Return the session to go on with; None to begin a new one."""
         if self._session is None or remedy is Remedy.RESTART:
             return None
         known = self._session.offset

@@ -40,6 +40,8 @@ class Request:
     body: Body | None = None
     scopes: frozenset[str] = frozenset()
     """Needed beside `actions` on the repository itself."""
+    may_sign_in: bool = True
+    """Whether a 401 is worth a sign-in for this request alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Transport:
         access = self._access(request, base)
         await self._wait_for_opening(base)
         header = await self._auth.header(access, emit=emit)
-        for may_sign_in in (True, False):
+        for may_sign_in in (request.may_sign_in, False):
             call = self._call(request, url, authorization=header if url.origin() == base else None)
             async with self._wire.exchange(call) as incoming:
                 if incoming.status in request.success:
@@ -165,8 +167,8 @@ class Transport:
             else:
                 if scheme == "https" or status != 400:  # 400: "plain HTTP sent to an HTTPS port"
                     return base
-                error = RegistryUnavailable(f"GET {call.url}: HTTP 400")
-            # A certificate problem says more than the failure of the other scheme.
+                # Its https is what has to work, and what went wrong with that is known already.
+                error = problem or RegistryUnavailable(f"GET {printable(call.url)}: HTTP 400")
             if not isinstance(problem, UntrustedCertificate):
                 problem = error
         assert problem is not None

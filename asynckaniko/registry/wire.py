@@ -4,6 +4,7 @@ aiohttp's own redirects forward custom headers to other hosts, its decompression
 its read timeout never fires on a drip of single bytes, so none of the three is used.
 """
 
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -275,15 +276,18 @@ def _translate(error: Exception, method: str, url: URL) -> RegistryError:
             return RegistryUnavailable(f"{where}: no such host: {url.host}")
         return Interrupted(method, printable(url), f"cannot resolve {url.host} now")
     if isinstance(error, aiohttp.ClientConnectorError):
-        said = error.os_error.strerror or "failed"
-        return Interrupted(method, printable(url), f"cannot connect: {said}")
+        return Interrupted(method, printable(url), f"cannot connect: {_said(error.os_error)}")
     for kind, reason in _REASONS:
-        if isinstance(error, kind) and not (isinstance(error, OSError) and error.strerror):
+        if isinstance(error, kind) and not (isinstance(error, OSError) and error.errno):
             return Interrupted(method, printable(url), reason)
     if isinstance(error, OSError):
-        said = error.strerror or type(error).__name__
-        return Interrupted(method, printable(url), f"the connection failed: {said}")
+        return Interrupted(method, printable(url), f"the connection failed: {_said(error)}")
     return RegistryError(f"{where}: not a usable request ({type(error).__name__})")
+
+
+def _said(error: OSError) -> str:
+    # The texts of asyncio's connection attempts differ with the number of addresses.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else "failed"
 
 
 def _certificate_problem(error: Exception) -> str:

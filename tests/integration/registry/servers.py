@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives import serialization
 
 _HEAD_LIMIT = 64 * 1024
 _PIECE = 64 * 1024
+_TLS_HANDSHAKE = b"\x16"
 _REASONS = {200: "OK", 201: "Created", 202: "Accepted", 206: "Partial Content"}
 
 
@@ -86,7 +87,11 @@ class Connection:
     async def request(self) -> Seen | None:
         """Read the head of a request; None when the client is gone."""
         try:
-            head = await self.reader.readuntil(b"\r\n\r\n")
+            head = await self.reader.readexactly(1)
+            if head == _TLS_HANDSHAKE:
+                await self.send(Answer(400).encode())
+                return None
+            head += await self.reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
         first, *lines = head.decode("latin-1").strip().split("\r\n")
@@ -135,7 +140,7 @@ async def listen(serve: Serve, *, host: str = "127.0.0.1") -> AsyncIterator[str]
         tasks.add(task)
         try:
             await serve(Connection(reader, writer))
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             tasks.discard(task)
@@ -146,10 +151,10 @@ async def listen(serve: Serve, *, host: str = "127.0.0.1") -> AsyncIterator[str]
         yield f"{host}:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        for task in list(tasks):
+        for task in tasks:
             task.cancel()
-        while tasks:
-            await anyio.sleep(0.001)
+        if tasks:
+            await asyncio.wait(tasks)
 
 
 class Script:
@@ -361,7 +366,7 @@ class FaultProxy:
         limit: int | None,
     ) -> None:
         target = request.target
-        headers: dict[str, str | None] = dict(request.headers) | {"connection": "close"}
+        headers: dict[str, str | None] = {**request.headers, "connection": "close"}
         if isinstance(fault, ChangeRequest):
             target = fault.target or target
             headers |= fault.headers
@@ -425,8 +430,10 @@ def _changed(fault: ChangeAnswer, answer: Answer, *, head: bool) -> Answer:
         damaged = bytearray(body)
         damaged[fault.flip] ^= 1
         body = bytes(damaged)
-    headers = dict(answer.headers) | ({} if head else {"Content-Length": str(len(body))})
-    return Answer(fault.status or answer.status, headers | dict(fault.headers), body)
+    headers: dict[str, str | None] = {**answer.headers}
+    if not head:
+        headers["Content-Length"] = str(len(body))
+    return Answer(fault.status or answer.status, {**headers, **fault.headers}, body)
 
 
 class TokenServer:
