@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 
+from asynckaniko.dockerfile.chmod import Chmod
 from asynckaniko.dockerfile.patterns import PatternMatcher
 from asynckaniko.errors import CopyFailed
-from asynckaniko.rootfs.chmod import IMPLICIT_MODE, Chmod
 from asynckaniko.rootfs.copy_plan import GivenFile
 from asynckaniko.rootfs.copy_sources import PickedDirectory, PickedFile, SourceView
 from asynckaniko.rootfs.paths import RootFS
@@ -16,6 +16,7 @@ from asynckaniko.rootfs.tar_writer import BLOCK, CHARACTER, Attributes, SizeChan
 from asynckaniko.rootfs.walk import walk
 from asynckaniko.rootfs.xattrs import list_xattrs, read_xattrs
 
+_IMPLICIT_MODE = 0o755
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -60,8 +61,9 @@ class Emitter:
             self._links.clear()
 
     def implicit_directory(self, name: bytes, mtime: int) -> None:
-        """Write a directory that no source stands for."""
-        mode = self.chmod.implicit if self.chmod else IMPLICIT_MODE
+        """Write a directory that no source stands for: octal modes are for those too."""
+        octal = self.chmod.octal if self.chmod else None
+        mode = _IMPLICIT_MODE if octal is None else octal
         self.check_name(name)
         if self._taken is not None:
             self._taken[name] = True
@@ -134,7 +136,7 @@ class Emitter:
     def _attributes(self, status: os.stat_result) -> Attributes:
         mode = status.st_mode
         if self.chmod is not None:
-            mode = self.chmod.change(mode, S_ISDIR(mode))
+            mode = self.chmod.apply(mode, S_ISDIR(mode))
         return Attributes(mode, *self.owners.of(status), status.st_mtime_ns)
 
     def _is_taken(self, name: bytes, *, is_directory: bool) -> bool:
@@ -178,7 +180,7 @@ def open_file(tree: RootFS, picked: PickedFile) -> Iterator[int]:
 
 def emit_given(emitter: Emitter, given: GivenFile, name: bytes) -> None:
     """Write a file that came with the instruction. Raises CopyFailed."""
-    mode = emitter.chmod.change(given.mode, False) if emitter.chmod else given.mode
+    mode = emitter.chmod.apply(given.mode, False) if emitter.chmod else given.mode
     attributes = Attributes(mode, *(emitter.owners.given or given.owner), given.mtime)
     try:
         emitter.given(name, attributes, given)

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from stat import S_ISREG
 from typing import Any
 
+from asynckaniko.dockerfile.chmod import parse_chmod
 from asynckaniko.dockerfile.patterns import PatternMatcher
 from asynckaniko.errors import ContextError
 from asynckaniko.rootfs.add_archive import ArchiveEmitter, is_archive
-from asynckaniko.rootfs.chmod import Chmod
 from asynckaniko.rootfs.copy_emit import (
     Emitter,
     Owners,
@@ -49,7 +49,7 @@ def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         ContextError: the context's directory cannot be opened.
         DockerfileError: --chmod has no mode.
     """
-    chmod = Chmod.parse(arguments.get("chmod") or "")
+    chmod = parse_chmod(arguments["chmod"]) if arguments.get("chmod") else None
     owner = arguments.get("owner")
     owners = Owners((owner[0], owner[1]) if owner else None, keep=arguments["keep_owner"])
     destination = Destination.read(arguments["destination"])

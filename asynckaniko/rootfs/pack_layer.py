@@ -14,10 +14,8 @@ from asynckaniko.linux.overlay import OPAQUE, XATTR_PREFIX
 from asynckaniko.rootfs.layer_sink import LayerSink
 from asynckaniko.rootfs.tar_writer import BLOCK, CHARACTER, Attributes, SizeChanged, TarWriter
 from asynckaniko.rootfs.walk import read_attributes, walk
+from asynckaniko.rootfs.whiteout import OPAQUE_MARKER, WHITEOUT_PREFIX, is_whiteout
 from asynckaniko.rootfs.xattrs import list_xattrs, read_xattrs
-
-WHITEOUT_PREFIX = b".wh."
-OPAQUE_MARKER = b".wh..wh..opq"
 
 _WHITEOUT = Attributes(0, 0, 0, 0)
 _OPAQUE_XATTRS = frozenset({OPAQUE, "trusted.overlay.opaque"})
@@ -106,7 +104,7 @@ class _UpperPacker:
 
     def special(self, path: bytes, status: os.stat_result) -> None:
         mode, number = status.st_mode, status.st_rdev
-        if S_ISCHR(mode) and number == 0:
+        if is_whiteout(status):
             self._whiteout_of(path)
         elif S_ISFIFO(mode):
             self._tar.fifo(path, read_attributes(status))
