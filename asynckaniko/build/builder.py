@@ -123,7 +123,9 @@ class Builder:
         trace: TracebackType | None,
     ) -> None:
         self._resources = self._base_layers = None
-        await self._exit.__aexit__(kind, error, trace)
+        # The task group would wrap what the caller's block raised.
+        with single_error():
+            await self._exit.__aexit__(kind, error, trace)
 
     async def build(self, request: BuildRequest, *, on_event: EventSink = ignore) -> BuildResult:
         """Build one image and return when it is everywhere it was asked to be.

@@ -9,7 +9,7 @@ from anyio import Event
 
 from asynckaniko.build.context import BuildRun
 from asynckaniko.build.files import Stack, StageFiles
-from asynckaniko.build.layers import ImageLayer, StepLayer
+from asynckaniko.build.layers import ImageLayer, PackedLayer, StepLayer
 from asynckaniko.build.plan import PlannedStage, touches_files
 from asynckaniko.build.scope import StageScope
 from asynckaniko.build.sources import BaseLayer, FromImage, FromStage
@@ -29,7 +29,6 @@ from asynckaniko.events import (
     StepStarted,
 )
 from asynckaniko.oci.config import DEFAULT_PATH, History, ImageConfig
-from asynckaniko.oci.digest import DiffID, Digest
 
 _COMMENT = "asynckaniko"
 _PACK = "asynckaniko.rootfs.pack_layer:pack_upper"
@@ -208,7 +207,7 @@ class StageRun:
         result = await run.resources.work(_PACK, arguments, fds=[ingest.file])
         packed = run.layer_files.packed(ingest, result)
         ingest.seal()
-        self.announce(layer, packed_seconds=time.monotonic() - started, result=result)
+        self.announce(layer, packed, seconds=time.monotonic() - started)
         layer.fill(packed)
 
     def add_layer(self, layer: StepLayer) -> None:
@@ -218,17 +217,12 @@ class StageRun:
         if self.in_image:
             self.run.exporter.add(layer)
 
-    def announce(self, layer: StepLayer, *, packed_seconds: float, result: dict[str, Any]) -> None:
+    def announce(self, layer: StepLayer, packed: PackedLayer, *, seconds: float) -> None:
+        """Tell the watchers of a packed layer."""
+        target = packed.descriptor
+        sizes = (target.size, packed.uncompressed_size, packed.entries)
         self.run.emit(
-            LayerPacked(
-                layer.step,
-                Digest.parse(result["digest"]),
-                DiffID(Digest.parse(result["diff_id"])),
-                result["size"],
-                result["uncompressed_size"],
-                result["entries"],
-                packed_seconds,
-            )
+            LayerPacked(layer.step, target.digest, packed.diff_id, *sizes, seconds=seconds)
         )
 
     async def _unpack(self, layer: StepLayer, below: Stack) -> str:

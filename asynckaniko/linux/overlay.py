@@ -4,6 +4,7 @@ Kernel documentation: Documentation/filesystems/overlayfs.rst. Always `userxattr
 user namespace cannot mark directories opaque, and rmdir+mkdir fails with EIO.
 """
 
+import errno
 import os
 import tempfile
 from collections.abc import Sequence
@@ -50,10 +51,15 @@ def mount_overlay(
         for index, lower in enumerate(reversed(lowers)):
             names.append(f"{index:x}")
             os.symlink(relative(lower), names[-1])
-        # A read-only overlay needs two lowers; an empty one below changes nothing.
+            if _is_opaque(names[-1]):
+                break
+        # A read-only overlay needs two lowers; an empty one below changes nothing. It has to stay:
+        # the listing of a removed directory is empty, and with it that of the whole root.
         if upper is None and len(names) == 1:
-            os.mkdir("e")
             names.append("e")
+            os.symlink(
+                relative(tempfile.mkdtemp(prefix="e", dir=os.path.join(start, scratch))), "e"
+            )
         options = f"lowerdir={':'.join(names)}"
         if upper is not None and work is not None:
             os.symlink(relative(upper), "u")
@@ -72,8 +78,17 @@ def mount_overlay(
         _remove_links(links)
 
 
+def _is_opaque(layer: str) -> bool:
+    """Tell whether a layer hides all that is below it: the kernel heeds no mark on a layer's root."""
+    try:
+        return os.getxattr(layer, OPAQUE) == b"y"
+    except OSError as error:
+        if error.errno in {errno.ENODATA, errno.ENOTSUP}:
+            return False
+        raise
+
+
 def _remove_links(links: str) -> None:
     for name in os.listdir(links):
-        path = f"{links}/{name}"
-        os.rmdir(path) if name == "e" else os.unlink(path)
+        os.unlink(f"{links}/{name}")
     os.rmdir(links)

@@ -244,9 +244,10 @@ async def _into_layer(
     ingest = run.layer_files.new()
     result = await _produce(stage, transfer, {**job, "output": "layer"}, ingest.file)
     layer = StepLayer(step)
-    layer.fill(run.layer_files.packed(ingest, result))
+    packed = run.layer_files.packed(ingest, result)
+    layer.fill(packed)
     ingest.seal()
-    stage.announce(layer, packed_seconds=time.monotonic() - started, result=result)
+    stage.announce(layer, packed, seconds=time.monotonic() - started)
     stage.add_layer(layer)
 
 
