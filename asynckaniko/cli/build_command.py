@@ -74,16 +74,29 @@ class BuildCommand:
             Interrupted: by a signal, after everything was cleaned up.
         """
         try:
-            result = anyio.run(self._build, backend_options={"use_uvloop": True})
-            self._write_metadata(result)
+            status = self._attempt(self._build_and_print)
+        finally:
+            # Where the time went is worth knowing after a failure and an interruption too.
+            timings_status = self._attempt(self._write_timings)
+        return status or timings_status
+
+    def _attempt(self, work: Callable[[], None]) -> int:
+        try:
+            work()
+        except BrokenPipeError:
+            raise
         except Exception as error:
             return self._report(error)
-        finally:
-            self._write_timings()
+        return 0
+
+    def _build_and_print(self) -> None:
+        result = anyio.run(self._build, backend_options={"use_uvloop": True})
+        if self._options.metadata_file:
+            write_result(self._options.metadata_file, metadata(result))
         if self._options.display.mode != "none":
             lines = (result.digest, *result.references)
             self._stdout.write("".join(f"{line}\n" for line in lines))
-        return 0
+            self._stdout.flush()
 
     async def _build(self) -> BuildResult:
         display = open_display(self._options.display, self._output, self._stderr)
@@ -122,10 +135,6 @@ class BuildCommand:
             limit = memory_limit() if code == 128 + 9 else 0
             self._output.write(error_report(error, color=color, memory_limit=limit))
         return code
-
-    def _write_metadata(self, result: BuildResult) -> None:
-        if self._options.metadata_file:
-            write_result(self._options.metadata_file, metadata(result))
 
     def _write_timings(self) -> None:
         path = self._options.timings

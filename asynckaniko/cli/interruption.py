@@ -8,18 +8,8 @@ from contextlib import asynccontextmanager
 from anyio import TASK_STATUS_IGNORED, CancelScope, create_task_group, open_signal_receiver
 from anyio.abc import TaskStatus
 
+from asynckaniko.cli.report import Interrupted
 from asynckaniko.concurrency import single_error
-
-
-class Interrupted(BaseException):
-    """The process was told to stop, and what it did has been cleaned up.
-
-    Like KeyboardInterrupt no Exception: nothing between the work and `main` may hold it up.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
 
 
 @asynccontextmanager

@@ -3,13 +3,12 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
 from asynckaniko.cli.commands import main_group
-from asynckaniko.cli.interruption import Interrupted
-from asynckaniko.cli.report import error_report, exit_code
+from asynckaniko.cli.report import Interrupted, error_report, exit_code
 from asynckaniko.cli.surroundings import Surroundings
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -18,16 +17,23 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status. `arguments` default to the process's."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    return guarded(lambda: _run(words))
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run something, report whatever it raises, and return the exit status."""
     try:
-        return _run(sys.argv[1:] if arguments is None else list(arguments))
+        return run()
     except Interrupted as interruption:
         _say(f"interrupted by {interruption}\n")
         return interruption.exit_code
     except (KeyboardInterrupt, click.Abort):
         # Before the event loop ran or after it ended: there is nothing to clean up.
         return _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our result has left; the interpreter must not fail again at its last flush.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our result has left (click makes a SystemExit of that); the interpreter must
+        # not fail again at its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except click.ClickException as error:

@@ -3,6 +3,7 @@
 The excerpt has BuildKit's form. The last line is always `error: ...`.
 """
 
+import signal
 import traceback
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
@@ -21,6 +22,17 @@ _MOST_WIDTH = 200
 _LAST_OUTPUT = 20
 
 _Paint: TypeAlias = Callable[[str, int], str]
+
+
+class Interrupted(BaseException):
+    """The process was told to stop, and what it did has been cleaned up.
+
+    Like KeyboardInterrupt no Exception: nothing between the work and `main` may hold it up.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
 
 
 def error_report(error: BaseException, *, color: bool = False, memory_limit: int = 0) -> str:
