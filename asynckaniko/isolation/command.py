@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from asynckaniko.errors import StepFailed
-from asynckaniko.linux import capabilities
+from asynckaniko.linux import capabilities, processes
 from asynckaniko.linux.accounts import Accounts, Identity, UnknownAccount
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -101,7 +101,7 @@ def _become(
         report = os.dup(report)
         for number, source in enumerate(sources):
             os.dup2(source, number)
-        _close_all_but(report)
+        processes.close_all_but([report])
         os.umask(0o022)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             # Python ignores them, and what is ignored stays so across execve.
@@ -112,11 +112,6 @@ def _become(
         status, refusal = 1, f"exec cannot start the command: {error}"
     os.write(report, refusal.encode(errors="replace")[:4096])
     os._exit(status)
-
-
-def _close_all_but(kept: int) -> None:
-    os.closerange(3, kept)
-    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _take_identity(identity: Identity, report: int) -> None:

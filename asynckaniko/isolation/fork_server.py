@@ -11,7 +11,7 @@ import socket
 import sys
 import sysconfig
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any, Self
@@ -60,6 +60,7 @@ class ForkServer:
         self._numbers = 0
         self._lost: str | None = None
         """Why no call can work any more."""
+        self._stopping = False
 
     @classmethod
     @asynccontextmanager
@@ -90,8 +91,7 @@ class ForkServer:
                     async with server._receiving(tasks):
                         yield server
                 finally:
-                    with CancelScope(shield=True):
-                        await server._stop()
+                    await server._stop()
         finally:
             os.close(stderr)
 
@@ -171,21 +171,20 @@ class ForkServer:
                 async with create_task_group() as own, self._receiving(own):
                     yield
             return
-        scope, ended = CancelScope(), Event()
-        tasks.start_soon(self._receive, scope, ended)
+        ended = Event()
+        tasks.start_soon(self._receive, ended)
         try:
             yield
         finally:
-            scope.cancel()
+            await self._stop()
             with CancelScope(shield=True):
                 await ended.wait()
 
-    async def _receive(self, scope: CancelScope, ended: Event) -> None:
-        try:
-            with scope:
-                await self._settle_calls()
-        finally:
-            ended.set()
+    async def _receive(self, ended: Event) -> None:
+        # The end of the server, not a cancellation, ends this: calls wait for its word.
+        with CancelScope(shield=True):
+            await self._settle_calls()
+        ended.set()
 
     async def _settle_calls(self) -> None:
         while (report := await self._next()) is not None:
@@ -194,7 +193,10 @@ class ForkServer:
                 call.status = report["status"]
                 call.ended.set()
         code = await self._process.wait()
-        self._lost = f"the fork server died ({_how(code)}): {self._said()}"
+        if self._stopping:
+            self._lost = "the fork server was stopped"
+        else:
+            self._lost = f"the fork server died ({_how(code)}): {self._said()}"
         for call in self._calls.values():
             call.ended.set()
 
@@ -228,14 +230,18 @@ class ForkServer:
         return tail.decode(errors="replace").strip() or "it said nothing"
 
     async def _stop(self) -> None:
-        # It sees the end of the socket, kills what still runs, and exits.
-        self._control.close()
-        with move_on_after(_STOP_SECONDS):
-            await self._process.wait()
-        if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-        await self._process.aclose()
+        """Stop the server and wait for its end, unless that has happened."""
+        self._stopping = True
+        with CancelScope(shield=True):
+            with suppress(OSError):  # it is gone
+                # It sees the end of the socket, kills what still runs, and exits.
+                self._control.shutdown(socket.SHUT_WR)
+            with move_on_after(_STOP_SECONDS):
+                await self._process.wait()
+            if self._process.returncode is None:
+                self._process.kill()
+                await self._process.wait()
+            await self._process.aclose()
 
 
 class _Call:

@@ -46,6 +46,8 @@ _MOST_DESCRIPTORS = 253
 
 def main(descriptor: int) -> None:
     """Serve the control socket `descriptor` until it closes."""
+    # Not every way to start a process closes what its parent had left inheritable.
+    processes.close_all_but([descriptor])
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
     faulthandler.enable()
@@ -150,8 +152,7 @@ class _Server(ABC):
         """Be the child of one call. Never returns into the server's loop."""
         try:
             os.umask(0)
-            for descriptor in (self._control.fileno(), *self._ends):
-                os.close(descriptor)
+            processes.close_all_but(descriptors)
             exchange, *fds = descriptors
             _write_outcome(exchange, self._outcome(function, exchange, fds))
         except BaseException as error:

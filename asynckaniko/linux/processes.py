@@ -1,10 +1,21 @@
-"""Find and end processes that have no pid namespace of their own to die with."""
+"""Processes: what they hold, and how to end those that have no pid namespace to die with."""
 
 import os
 import signal
 import time
+from collections.abc import Iterable
 
 _PAUSE_SECONDS = 0.005
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor of this process but 0, 1, 2 and those in `kept`."""
+    start = 3
+    for number in sorted(set(kept)):
+        if number >= start:
+            os.closerange(start, number)
+            start = number + 1
+    os.closerange(start, max(os.sysconf("SC_OPEN_MAX"), start))
 
 
 def children(pid: int) -> list[int]:

@@ -55,3 +55,17 @@ def test_process_that_is_gone_has_no_children() -> None:
         process.wait()
 
     assert processes.descendants(process.pid) == []
+
+
+def test_descriptors_that_are_not_kept_are_closed() -> None:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        processes.close_all_but([writer])
+        left = {int(name) for name in os.listdir("/proc/self/fd")}
+        # The listing itself uses the lowest free number.
+        os._exit(0 if left <= {0, 1, 2, 3, writer} and writer in left else 1)
+    os.close(writer)
+    os.close(reader)
+
+    assert os.waitpid(pid, 0)[1] == 0
