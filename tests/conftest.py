@@ -31,6 +31,8 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.fixture(scope="session", autouse=True)
 def private_tmpdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Point this process and its children at a directory where only this session's files appear."""
+    # libuv opens a pipe for signals with its first loop, for the life of the process.
+    uvloop.new_event_loop().close()
     directory = tmp_path_factory.mktemp("tmpdir")
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(directory)

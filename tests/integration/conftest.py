@@ -100,7 +100,7 @@ class Workbench:
 
     def leftovers(self) -> list[str]:
         """List what a build that is over must not leave: processes, locks, unfinished files."""
-        found = processes.belonging_to(self.directory)
+        found = processes.belonging_to(self.state)
         for pattern in ("builds/*", "rootfs/builds/*", "blobs/ingest-*", "rootfs/layers/.*"):
             found += [str(path.relative_to(self.state)) for path in self.state.glob(pattern)]
         return found

@@ -64,7 +64,7 @@ async def test_missing_context(bench: Workbench) -> None:
 async def test_missing_dockerfile(bench: Workbench) -> None:
     error = await fail(bench, dockerfile="Containerfile")
 
-    assert type(error) is DockerfileError
+    assert type(error) is ContextError
     assert error.exit_code == 2
     assert "Containerfile" in error.message
 
@@ -289,7 +289,7 @@ def in_mount_namespace(script: str, *words: str) -> list[str]:
 
 
 def test_full_disk(bench: Workbench, busybox_layout: Path) -> None:
-    bench.write("FROM busybox\nRUN head -c 30000000 /dev/zero > /big\n")
+    bench.write("FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=30\n")
     bench.state.mkdir()
     mount = f"mount -t tmpfs -o size=12m tmpfs {bench.state}"
     base = ("--build-context", f"busybox=oci-layout://{busybox_layout}")
