@@ -79,7 +79,7 @@ def mount_overlay(
 
 
 def _is_opaque(layer: str) -> bool:
-    """Tell whether a layer hides all that is below it: the kernel heeds no mark on a layer's root."""
+    """Tell whether a layer hides all below it; of roots, the kernel does not heed the mark."""
     try:
         return os.getxattr(layer, OPAQUE) == b"y"
     except OSError as error:

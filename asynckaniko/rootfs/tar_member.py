@@ -24,6 +24,7 @@ class ArchiveLimits:
     size: int = 1 << 40
     """Bytes of the uncompressed archive, and of the holes of its sparse files."""
     entries: int = 20_000_000
+    """Headers, extended ones included."""
     name: int = 4096
     """Bytes of an entry's name, and of a link's target."""
     extension: int = 1 << 20

@@ -68,8 +68,9 @@ class TarReader:
         self._sparse: tar_sparse.SparseMap | None = None
         self._attributes: dict[bytes, tuple[int, int, int]] = {}
         self._global: dict[bytes, bytes] = {}
+        self._headers = 0
         self.entries = 0
-        """Headers so far, extended ones included."""
+        """Members so far."""
 
     def __iter__(self) -> Iterator[Member]:
         """Yield each member. Raises ArchiveError where the archive is damaged or over a limit."""
@@ -109,6 +110,7 @@ class TarReader:
                 self._extend(member, extensions or _Extensions())
                 extensions = None
             self._start(member, flag, header, records)
+            self.entries += 1
             yield member
         if extensions:
             raise ArchiveError("the archive ends after an extended header")
@@ -166,8 +168,8 @@ class TarReader:
             raise self._cut_short()
         else:
             return None
-        self.entries += 1
-        if self.entries > self._limits.entries:
+        self._headers += 1
+        if self._headers > self._limits.entries:
             raise ArchiveError(f"the archive has more than {self._limits.entries} entries")
         if header == _END:
             if self._fill(BLOCK) and self._take(BLOCK) != _END:
