@@ -97,7 +97,7 @@ class ArchiveEmitter:
 
 def _open(descriptor: int) -> TarReader:
     os.lseek(descriptor, 0, os.SEEK_SET)
-    return TarReader(decompressed(partial(os.read, descriptor, _CHUNK_SIZE))[1])
+    return TarReader(decompressed(partial(os.read, descriptor, _CHUNK_SIZE)))
 
 
 def _link_target(member: Member) -> bytes:

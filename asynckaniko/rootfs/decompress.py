@@ -87,8 +87,8 @@ def sniff(head: bytes) -> Compression:
     return NONE
 
 
-def decompressed(read_chunk: ReadChunk) -> tuple[Compression, ReadChunk]:
-    """Sniff a stream's compression and return it with a reader of what is inside.
+def decompressed(read_chunk: ReadChunk) -> ReadChunk:
+    """Sniff a stream's compression and return a reader of what is inside.
 
     Reading to the end checks every stream of the chain, its checksum included; zero bytes may
     follow them. The reader raises ArchiveError: damaged, cut, or followed by something else.
@@ -98,8 +98,8 @@ def decompressed(read_chunk: ReadChunk) -> tuple[Compression, ReadChunk]:
         head += chunk
     compression = sniff(head)
     if compression.start is None:
-        return compression, _prepended(head, read_chunk)
-    return compression, _Decompressor(compression, compression.start, head, read_chunk).read
+        return _prepended(head, read_chunk)
+    return _Decompressor(compression, compression.start, head, read_chunk).read
 
 
 def _prepended(head: bytes, read_chunk: ReadChunk) -> ReadChunk:

@@ -98,7 +98,7 @@ class LayerStream:
     def _decompress(self) -> None:
         end: bytes | Exception = b""
         try:
-            read = decompressed(self._read_blob)[1]
+            read = decompressed(self._read_blob)
             while piece := read():
                 self._room.acquire()
                 if self._is_stopped:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from asynckaniko.errors import ArchiveError
 from asynckaniko.rootfs import tar_header, tar_sparse
-from asynckaniko.rootfs.decompress import ReadChunk, decompressed
+from asynckaniko.rootfs.decompress import ReadChunk
 from asynckaniko.rootfs.tar_header import BLOCK, show
 from asynckaniko.rootfs.tar_member import ArchiveLimits, Kind, Member
 
@@ -350,19 +350,3 @@ def _write(descriptor: int, content: memoryview) -> None:
         if written == len(content):
             return
         content = content[written:]
-
-
-def open_archive(read_chunk: ReadChunk, limits: ArchiveLimits | None = None) -> TarReader:
-    """Return a reader of a tar archive in any compression that `decompress` knows."""
-    return TarReader(decompressed(read_chunk)[1], limits)
-
-
-def is_archive(read_chunk: ReadChunk) -> bool:
-    """Tell whether a file is an archive that ADD unpacks: it has a readable first entry.
-
-    An empty archive is none, and neither is a compressed file that holds something else.
-    """
-    try:
-        return next(iter(open_archive(read_chunk)), None) is not None
-    except ArchiveError:
-        return False
