@@ -57,9 +57,10 @@ def mount_overlay(
         # the listing of a removed directory is empty, and with it that of the whole root.
         if upper is None and len(names) == 1:
             names.append("e")
-            os.symlink(
-                relative(tempfile.mkdtemp(prefix="e", dir=os.path.join(start, scratch))), "e"
-            )
+            # By a relative path, as everything here; mkdtemp returns an absolute one.
+            below = relative(scratch)
+            empty = os.path.basename(tempfile.mkdtemp(prefix="e", dir=below))
+            os.symlink(f"{below}/{empty}", "e")
         options = f"lowerdir={':'.join(names)}"
         if upper is not None and work is not None:
             os.symlink(relative(upper), "u")
