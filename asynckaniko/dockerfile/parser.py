@@ -22,6 +22,7 @@ from asynckaniko.dockerfile.lexer import LogicalLine, Source, logical_lines
 from asynckaniko.dockerfile.wording import shown
 from asynckaniko.errors import DockerfileError, SourceSpan
 
+MOST_STAGES = 1000
 _OWN_SYNTAX = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?")
 
 
@@ -131,6 +132,8 @@ class _Reading:
     def _add(self, instruction: From | StageInstruction) -> None:
         match instruction:
             case From():
+                if len(self._bases) == MOST_STAGES:
+                    raise DockerfileError(f"more than {MOST_STAGES} stages")
                 self._bases.append(instruction)
                 self._instructions.append([])
             case Arg() if not self._bases:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from asynckaniko.dockerfile.instructions import Copy, Dockerfile, From, Run, Stage, StageInstruction
+from asynckaniko.dockerfile.instructions import Copy, Dockerfile, Run, Stage, StageInstruction
 from asynckaniko.dockerfile.run_mounts import mount_source
 from asynckaniko.dockerfile.wording import hint, shown
 from asynckaniko.errors import DockerfileError
@@ -89,15 +89,15 @@ def sources_of(instruction: StageInstruction) -> Iterator[str]:
 def needed_stages(
     dockerfile: Dockerfile,
     target: Stage,
-    base_name: Callable[[From], str],
+    base_name: Callable[[Stage], str],
     *,
     triggers: Callable[[Stage], Iterable[StageInstruction]] = lambda _: (),
     is_elsewhere: Callable[[str], bool] = lambda _: False,
 ) -> list[Stage]:
     """List the stages that `target` needs, itself included, in file order.
 
-    `base_name` expands the image of a FROM; `triggers` are ONBUILD instructions that a stage
-    takes over; a name that `is_elsewhere` is a named context and no stage.
+    `base_name` gives the expanded image of a stage's FROM; `triggers` are ONBUILD instructions
+    that a stage takes over; a name that `is_elsewhere` is a named context and no stage.
 
     Raises:
         DockerfileError: with the span of the instruction that refers to what cannot be.
@@ -109,7 +109,7 @@ def needed_stages(
         if stage.index in needed:
             continue
         needed[stage.index] = stage
-        image = base_name(stage.base)
+        image = base_name(stage)
         if not is_elsewhere(image) and (base := find_base(dockerfile, stage, image)):
             waiting.append(base)
         for instruction in (*triggers(stage), *stage.instructions):

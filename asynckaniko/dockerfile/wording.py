@@ -1,9 +1,11 @@
 """Wording of errors: the nearest known word for a misspelt one, and long texts cut short."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 _FURTHEST = 2
 _LONGEST = 80
+_MOST_CANDIDATES = 1000
 
 
 def shown(text: str) -> str:
@@ -18,7 +20,7 @@ def nearest(word: str, known: Iterable[str], *, ignore_case: bool = False) -> st
     """
     wanted = word.lower() if ignore_case else word
     best, best_distance = "", _FURTHEST + 1
-    for candidate in known:
+    for candidate in islice(known, _MOST_CANDIDATES):
         option = candidate.lower() if ignore_case else candidate
         if option == wanted:
             return ""

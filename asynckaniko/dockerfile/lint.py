@@ -1,0 +1,193 @@
+"""The build checks of BuildKit, under its rule names, on a parsed Dockerfile.
+
+No I/O: what is known of base images and of .dockerignore comes in as `Surroundings`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from asynckaniko.dockerfile.instructions import (
+    Dockerfile,
+    From,
+    OnBuild,
+    Stage,
+    StageInstruction,
+    Warning,
+)
+from asynckaniko.dockerfile.lint_from import GlobalArgs, check_defaults, check_from
+from asynckaniko.dockerfile.lint_options import Findings, LintOptions
+from asynckaniko.dockerfile.lint_stages import StageLint, StageState
+from asynckaniko.dockerfile.lint_syntax import (
+    check_instructions,
+    check_keyword_case,
+    check_stage_names,
+)
+from asynckaniko.dockerfile.parser import parse_trigger, parse_until_error
+from asynckaniko.dockerfile.patterns import PatternMatcher
+from asynckaniko.dockerfile.stages import find_base, find_target, needed_stages
+from asynckaniko.errors import DockerfileError, SourceSpan
+
+_CHECK_ARG = "BUILDKIT_DOCKERFILE_CHECK"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a check knows besides the file."""
+
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    all_stages: bool = False
+    """Check stages that the target does not need, too."""
+    automatic: Mapping[str, str] = field(default_factory=dict)
+    """TARGETPLATFORM and its like."""
+    base_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Environment of base images by their expanded name in FROM; of others only PATH is known."""
+    ignored: PatternMatcher | None = None
+    """The context's .dockerignore."""
+
+
+@dataclass(frozen=True, slots=True)
+class LintReport:
+    """Warnings by line, and the error that ended the check, if one did."""
+
+    warnings: tuple[Warning, ...]
+    error: DockerfileError | None = None
+
+    def rules(self) -> str:
+        return ", ".join(sorted({warning.rule for warning in self.warnings}))
+
+
+def check(
+    content: bytes, *, name: str = "Dockerfile", surroundings: Surroundings | None = None
+) -> LintReport:
+    """Parse and lint. A file with an error is checked as far as it can be read."""
+    dockerfile, error = parse_until_error(content, name=name)
+    surroundings = surroundings or Surroundings()
+    if error is None:
+        return lint(dockerfile, surroundings)
+    try:
+        findings = Findings(_options(dockerfile, surroundings))
+    except DockerfileError as wrong_options:
+        return LintReport((), wrong_options)
+    check_instructions(dockerfile, findings)
+    return LintReport(findings.in_order(), error)
+
+
+def lint(dockerfile: Dockerfile, surroundings: Surroundings) -> LintReport:
+    """Check a parsed file. `error` is set if `# check=error=true` makes a failure of warnings."""
+    findings = Findings(LintOptions())
+    error: DockerfileError | None = None
+    try:
+        options = _options(dockerfile, surroundings)
+        findings = Findings(options)
+        _Check(dockerfile, surroundings, findings).run()
+    except DockerfileError as found:
+        error = found
+    report = LintReport(findings.in_order(), error)
+    if error is None and options.error and report.warnings:
+        message = f"lint violation found for rules: {report.rules()}"
+        span = report.warnings[0].span
+        return LintReport(report.warnings, DockerfileError(message, span=span))
+    return report
+
+
+def base_platform_warning(image: str, *, expected: str, actual: str, base: From) -> Warning | None:
+    """Make the warning for a base image that is for another platform than was asked for."""
+    if expected.split("/")[:2] == actual.split("/")[:2]:
+        return None
+    return Warning(
+        "InvalidBaseImagePlatform",
+        f'Base image {image} was pulled with platform "{actual}", expected "{expected}" for'
+        " current build",
+        base.span,
+    )
+
+
+def _options(dockerfile: Dockerfile, surroundings: Surroundings) -> LintOptions:
+    given = surroundings.build_args.get(_CHECK_ARG)
+    if given is not None:
+        return LintOptions.parse(given)
+    directives = dockerfile.directives
+    try:
+        return LintOptions.parse(directives.check.partition(" ")[0])
+    except DockerfileError as error:
+        line = directives.check_line
+        raise error.at(SourceSpan(dockerfile.name, line, line), dockerfile.text) from None
+
+
+class _Check:
+    """One check of one file."""
+
+    def __init__(
+        self, dockerfile: Dockerfile, surroundings: Surroundings, findings: Findings
+    ) -> None:
+        self._dockerfile = dockerfile
+        self._surroundings = surroundings
+        self._findings = findings
+        self._images: dict[int, str] = {}
+        self._states: dict[int, StageState] = {}
+
+    def run(self) -> None:
+        dockerfile, given = self._dockerfile, self._surroundings
+        check_instructions(dockerfile, self._findings)
+        check_stage_names(dockerfile, self._findings)
+        check_keyword_case(dockerfile, self._findings)
+        automatic = {"TARGETSTAGE": _target_name(dockerfile, given.target), **given.automatic}
+        check_defaults(dockerfile, automatic, self._findings)
+        arguments = GlobalArgs.of(dockerfile, automatic, given.build_args)
+        for stage in dockerfile.stages:
+            try:
+                self._images[stage.index] = check_from(stage.base, arguments, self._findings)
+            except DockerfileError as error:
+                raise error.at(stage.base.span, dockerfile.text) from None
+        for stage in self._stages():
+            self._check_stage(stage, arguments)
+
+    def _stages(self) -> list[Stage]:
+        if self._surroundings.all_stages:
+            return list(self._dockerfile.stages)
+        target = find_target(self._dockerfile, self._surroundings.target)
+        return needed_stages(
+            self._dockerfile,
+            target,
+            lambda stage: self._images[stage.index],
+            triggers=self._triggers,
+        )
+
+    def _base(self, stage: Stage) -> Stage | None:
+        return find_base(self._dockerfile, stage, self._images[stage.index])
+
+    def _triggers(self, stage: Stage) -> list[StageInstruction]:
+        base = self._base(stage)
+        triggers = base.instructions if base else ()
+        return [
+            parse_trigger(instruction.trigger, stage.base.span)
+            for instruction in triggers
+            if isinstance(instruction, OnBuild)
+        ]
+
+    def _check_stage(self, stage: Stage, arguments: GlobalArgs) -> None:
+        base = self._base(stage)
+        if base is not None and base.index in self._states:
+            state = self._states[base.index].fork()
+        else:
+            known = self._surroundings.base_env.get(self._images[stage.index], {})
+            state = StageState({"PATH": _PATH, **known})
+        follower = StageLint(
+            state,
+            arguments=arguments,
+            build_args=self._surroundings.build_args,
+            ignored=self._surroundings.ignored,
+            findings=self._findings,
+        )
+        for instruction in (*self._triggers(stage), *stage.instructions):
+            try:
+                follower.check(instruction)
+            except DockerfileError as error:
+                raise error.at(instruction.span, self._dockerfile.text) from None
+        self._states[stage.index] = state
+
+
+def _target_name(dockerfile: Dockerfile, target: str) -> str:
+    return target or dockerfile.stages[-1].base.name or "default"
