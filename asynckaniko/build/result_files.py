@@ -11,7 +11,7 @@ from asynckaniko.errors import HostError, OutOfSpace
 _OUT_OF_SPACE = frozenset({28, 122})  # ENOSPC, EDQUOT
 
 
-def write_result(path: Path, text: str) -> None:
+def write_result(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Put `text` into `path`: a reader sees the old content or the new, never a part.
 
     A file that cannot be replaced is written in place: a device or pipe, or one that is mounted by
@@ -25,7 +25,7 @@ def write_result(path: Path, text: str) -> None:
         if _is_special(path):
             path.write_text(text)
         else:
-            _replace(path, text)
+            _replace(path, text, mode)
     except OSError as error:
         kind = OutOfSpace if error.errno in _OUT_OF_SPACE else HostError
         raise kind(f"{path}: {error.strerror}") from error
@@ -38,11 +38,12 @@ def _is_special(path: Path) -> bool:
         return False
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, text: str, mode: int) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        draft.touch(mode=0o600)
         draft.write_text(text)
-        os.chmod(draft, 0o644)
+        os.chmod(draft, mode)
         os.rename(draft, path)
     except OSError:
         with suppress(OSError):

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from asynckaniko.cli.flags import NUMBER, SWITCH, Flag, OneOf, Value, one_of, repeated
+from asynckaniko.cli.flags import (
+    DIRECTORY,
+    FILE,
+    NUMBER,
+    SWITCH,
+    Flag,
+    OneOf,
+    Value,
+    one_of,
+    repeated,
+)
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet", "none")
 VERBOSITY = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
@@ -124,14 +134,14 @@ def _common(flag: _Make) -> list[Flag]:
         flag(
             "--context",
             "-c",
-            value=Value("DIR"),
+            value=DIRECTORY,
             default=".",
             help="Directory that COPY and ADD read, with or without dir://; the same as CONTEXT.",
         ),
         flag(
             "--dockerfile",
             "-f",
-            value=Value("PATH"),
+            value=FILE,
             default="Dockerfile",
             help="The Dockerfile: the path as given, else below the context.",
         ),
@@ -225,28 +235,27 @@ def _image(flag: _Make) -> list[Flag]:
 
 
 def _outputs(flag: _Make) -> list[Flag]:
-    file = Value("FILE")
     return [
-        flag("--oci-layout-path", value=Value("DIR"), help="Write an OCI image layout."),
-        flag("--tar-path", "--tarPath", value=file, help="Write an archive for docker load."),
+        flag("--oci-layout-path", value=DIRECTORY, help="Write an OCI image layout."),
+        flag("--tar-path", "--tarPath", value=FILE, help="Write an archive for docker load."),
         flag(
             "--digest-file",
-            value=file,
+            value=FILE,
             help="Write the manifest's digest, without a line end.",
         ),
         flag(
             "--image-name-with-digest-file",
-            value=file,
+            value=FILE,
             help="Write repository@digest for each destination, one a line.",
         ),
         flag(
             "--image-name-tag-with-digest-file",
-            value=file,
+            value=FILE,
             help="Write repository:tag@digest for each destination, one a line.",
         ),
         flag(
             "--metadata-file",
-            value=file,
+            value=FILE,
             help="Write digests, size and names as JSON, with the keys of docker buildx.",
         ),
     ]
@@ -300,7 +309,7 @@ def _running(flag: _Make) -> list[Flag]:
     return [
         flag(
             "--state-dir",
-            value=Value("DIR"),
+            value=DIRECTORY,
             variable="ASYNCKANIKO_STATE_DIR",
             default="/var/lib/asynckaniko, else below ~/.local/state",
             help="Where layers are kept and builds work; not on an overlay filesystem.",
@@ -326,7 +335,7 @@ def _display(flag: _Make) -> list[Flag]:
         ),
         flag(
             "--timings",
-            value=Value("FILE"),
+            value=FILE,
             help="Write where the time went: a page (.html), data (.json) or a trace for "
             "Perfetto (.trace).",
         ),

@@ -1,6 +1,7 @@
 """The commands. What they need beyond the standard library is imported when they run."""
 
 import platform
+import sys
 from difflib import get_close_matches
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 
 import asynckaniko
 from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags
-from asynckaniko.cli.flags import Command
+from asynckaniko.cli.flags import SWITCH, Command, Flag, Value
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
 
@@ -16,6 +17,11 @@ _CONTEXT_SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
 }
+
+
+PROGRAM = "asynckaniko"
+COMPLETE_VARIABLE = "_ASYNCKANIKO_COMPLETE"
+_SHELLS = ("bash", "zsh", "fish")
 
 
 class Commands(click.Group):
@@ -65,6 +71,44 @@ def build(**values: Any) -> int:
     return run(options)
 
 
+def login(registry: str, username: str | None, password: str | None, password_stdin: bool) -> None:
+    from asynckaniko.cli.login_command import read_password, store_credentials
+
+    if not username:
+        raise UsageError("--username is needed")
+    if password:
+        click.echo("warning: --password shows in process lists; use --password-stdin", err=True)
+    secret = read_password(
+        password or "", from_stdin=bool(password_stdin), read_stdin=sys.stdin.read
+    )
+    place = store_credentials(registry, username, secret, Surroundings.of_this_process())
+    click.echo(f"credentials for {registry} are kept in {place}")
+
+
+def completion(shell: str) -> None:
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise UsageError(f'no completion for "{shell}": it must be one of {", ".join(_SHELLS)}')
+    click.echo(kind(main_group(), {}, PROGRAM, COMPLETE_VARIABLE).source())
+
+
+def _login_flags() -> list[Flag]:
+    group = "Flags"
+    return [
+        Flag("--username", "-u", group=group, value=Value("NAME"), help="Who signs in."),
+        Flag("--password-stdin", group=group, value=SWITCH, help="Read the password from stdin."),
+        Flag(
+            "--password",
+            "-p",
+            group=group,
+            value=Value("TEXT"),
+            help="The password itself; others can see it in process lists.",
+        ),
+    ]
+
+
 def main_group() -> click.Group:
     """Put the commands together."""
     commands = [
@@ -79,6 +123,24 @@ def main_group() -> click.Group:
             examples=_BUILD_EXAMPLES,
             foreign=NOT_YET,
             options_metavar="[FLAGS]",
+            context_settings=_CONTEXT_SETTINGS,
+        ),
+        Command(
+            "login",
+            callback=login,
+            params=[*_login_flags(), click.Argument(["registry"])],
+            help="Keep credentials for a registry in docker's config file, or with its helper.",
+            examples="asynckaniko login registry.example.com -u ci --password-stdin < token\n",
+            options_metavar="[FLAGS]",
+            context_settings=_CONTEXT_SETTINGS,
+        ),
+        Command(
+            "completion",
+            callback=completion,
+            params=[click.Argument(["shell"], metavar="|".join(_SHELLS))],
+            help="Print a script that completes commands and flags.",
+            examples='eval "$(asynckaniko completion bash)"\n',
+            options_metavar="",
             context_settings=_CONTEXT_SETTINGS,
         ),
         Command(

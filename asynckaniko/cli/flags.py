@@ -85,6 +85,20 @@ class OneOf(click.ParamType[str | None]):
         return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
 
+class PathName(click.ParamType[str]):
+    """A path, which shells can complete; `kind` is `file` or `dir`."""
+
+    name = "path"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type=self.kind)]
+
+
 def _invalid(value: str, param: click.Parameter | None, wanted: str) -> UsageError:
     name = param.opts[0] if param else "flag"
     return UsageError(f'invalid argument "{value}" for "{name}": it must be {wanted}')
@@ -101,6 +115,8 @@ class Value:
 
 SWITCH = Value(type=Boolean())
 NUMBER = Value("N", WholeNumber())
+FILE = Value("FILE", PathName("file"))
+DIRECTORY = Value("DIR", PathName("dir"))
 
 
 def one_of(*words: str) -> Value:

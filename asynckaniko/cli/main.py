@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 import click
+from click.shell_completion import shell_complete
 
-from asynckaniko.cli.commands import main_group
+from asynckaniko.cli.commands import COMPLETE_VARIABLE, PROGRAM, main_group
 from asynckaniko.cli.report import Interrupted, error_report, exit_code
 from asynckaniko.cli.surroundings import Surroundings
 
@@ -28,12 +29,11 @@ def guarded(run: Callable[[], int]) -> int:
     except Interrupted as interruption:
         _say(f"interrupted by {interruption}\n")
         return interruption.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         # Before the event loop ran or after it ended: there is nothing to clean up.
         return _INTERRUPTED
-    except (BrokenPipeError, SystemExit):
-        # Whoever read our result has left (click makes a SystemExit of that); the interpreter must
-        # not fail again at its last flush.
+    except BrokenPipeError:
+        # Whoever read our result has left; the interpreter must not fail again at its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except click.ClickException as error:
@@ -44,9 +44,17 @@ def guarded(run: Callable[[], int]) -> int:
         return exit_code(error)
 
 
-def _run(arguments: list[str]) -> int:
-    words = arguments or ["--help"]
-    status = main_group().main(words, prog_name="asynckaniko", standalone_mode=False)
+def _run(words: list[str]) -> int:
+    group = main_group()
+    asked = os.environ.get(COMPLETE_VARIABLE)
+    if asked:
+        return shell_complete(group, {}, PROGRAM, COMPLETE_VARIABLE, asked)
+    try:
+        # Not group.main(): it has its own ideas of exit statuses and broken pipes.
+        with group.make_context(PROGRAM, words or ["--help"]) as context:
+            status = group.invoke(context)
+    except click.exceptions.Exit as leaving:
+        status = leaving.exit_code
     sys.stdout.flush()
     return status or 0
 

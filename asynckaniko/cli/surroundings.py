@@ -90,6 +90,10 @@ class Surroundings:
         """List the credential files that exist, in the order they are asked."""
         return tuple(dict.fromkeys(path for path in self._auth_candidates() if path.is_file()))
 
+    def login_file(self) -> Path:
+        """Choose the file that credentials are added to."""
+        return next(self._auth_candidates())
+
     def _auth_candidates(self) -> Iterator[Path]:
         docker_config = self.get("DOCKER_CONFIG")
         if docker_config:

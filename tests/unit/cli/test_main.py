@@ -92,7 +92,7 @@ def test_module_is_the_program() -> None:
 def test_starting_loads_nothing_that_only_a_build_needs() -> None:
     code = (
         "import sys; from asynckaniko.cli.main import main; main(['build', '--help']);"
-        "heavy = {'aiohttp', 'rich', 'uvloop', 'anyio', 'stamina', 'asynckaniko.build.builder'};"
+        "heavy = {'aiohttp', 'rich', 'uvloop', 'stamina', 'asynckaniko.build.builder'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
 
@@ -113,3 +113,71 @@ def test_reader_that_left_is_no_error_message() -> None:
         )
 
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def complete(*words: str) -> list[str]:
+    """Ask for completions as bash does: the last word is the one being typed."""
+    line = " ".join(("asynckaniko", *words))
+    done = subprocess.run(
+        [sys.executable, "-m", "asynckaniko"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        env={
+            **os.environ,
+            "_ASYNCKANIKO_COMPLETE": "bash_complete",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words)),
+        },
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["bui"], ["plain,build"]),
+        (["build", "--destin"], ["plain,--destination"]),
+        (["build", "--no-push", "--targ"], ["plain,--target"]),
+        (["build", "--image-format", "d"], ["plain,docker"]),
+        (["build", "--dockerfile", "Dock"], ["file,Dock"]),
+        (["build", "--state-dir", "/va"], ["dir,/va"]),
+    ],
+    ids=" ".join,
+)
+def test_shells_complete_commands_flags_and_values(words: list[str], expected: list[str]) -> None:
+    assert complete(*words) == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_names_the_program(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", shell]) == 0
+
+    assert f"_ASYNCKANIKO_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+def test_completion_for_another_shell_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "csh"]) == 2
+
+    assert "it must be one of bash, zsh, fish" in capsys.readouterr().err
+
+
+def test_login_reads_the_password_from_stdin(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "asynckaniko", "login", "r.io", "-u=ci", "--password-stdin"],
+        input="hunter2\n",
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        env={**os.environ, "DOCKER_CONFIG": str(tmp_path)},
+    )
+
+    assert done.returncode == 0
+    assert done.stdout == f"credentials for r.io are kept in {tmp_path}/config.json\n"
+    assert "hunter2" not in done.stdout + done.stderr
+    assert (tmp_path / "config.json").is_file()
