@@ -18,15 +18,29 @@ Checkpoint: TypeAlias = Callable[[], None]
 def single_error() -> Iterator[None]:
     """Raise the error itself where a caller asked for one thing and one thing failed.
 
-    Task groups wrap even a lone failure in an ExceptionGroup; several failures stay a group.
+    Task groups wrap even a lone failure in an ExceptionGroup; several failures stay a group. One
+    failure that several tasks waited for, and all raised, is still one.
     """
     try:
         yield
     except BaseExceptionGroup as group:
         cause: BaseException = group
-        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+        while isinstance(cause, BaseExceptionGroup) and _is_one(cause):
             cause = cause.exceptions[0]
         raise cause from cause.__cause__
+
+
+def _is_one(group: BaseExceptionGroup[BaseException]) -> bool:
+    return len(group.exceptions) == 1 or len({id(leaf) for leaf in leaves(group)}) == 1
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Give the errors that a group is made of, in order; an error that is no group is its own."""
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from leaves(member)
+    else:
+        yield error
 
 
 class SingleFlight(Generic[Key, Value]):

@@ -27,6 +27,8 @@ Any other exception is a bug: exit 1 with a traceback. Interrupted: 130 (SIGINT)
 An error crosses the process boundary of `isolation.fork_server` as its class name and fields.
 """
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
@@ -194,6 +196,22 @@ class UnsuitableStateDir(HostError):
 
 class OutOfSpace(HostError):
     """The disk or quota is full."""
+
+
+def host_error(error: OSError, *, doing: str = "") -> HostError:
+    """Say what an OSError means to whoever runs this machine; `doing` names the work, if known."""
+    paths = " -> ".join(
+        os.fsdecode(path) if isinstance(path, bytes) else str(path)
+        for path in (error.filename, error.filename2)
+        if path is not None
+    )
+    where = f"{paths}: " if paths else ""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return OutOfSpace(
+            f"{where}{error.strerror}; free space on the volume of the state directory, "
+            "or give it a larger one"
+        )
+    return HostError(f"{where}{error.strerror or error}{f' (in {doing})' if doing else ''}")
 
 
 def to_wire(error: AsynckanikoError) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +11,7 @@ from anyio import (
     CapacityLimiter,
     create_memory_object_stream,
     create_task_group,
+    move_on_after,
     to_thread,
 )
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -19,7 +20,8 @@ from asynckaniko.build.base_layers import BaseLayers
 from asynckaniko.build.execute import execute
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.build.workspace import Resources
-from asynckaniko.concurrency import single_error
+from asynckaniko.concurrency import leaves, single_error
+from asynckaniko.errors import host_error
 from asynckaniko.events import Event, EventSink, ignore
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.registry.client import RegistryClient
@@ -28,7 +30,12 @@ from asynckaniko.store.blobs import BlobStore
 from asynckaniko.store.layers import LayerStore
 from asynckaniko.store.state import StateDirectory
 
+_CHECK = "asynckaniko.isolation.probe:check_state_directory"
+_MAKE_DIRECTORIES = "asynckaniko.rootfs.directories:make_directories"
+_REMOVE = "asynckaniko.rootfs.remove:remove_trees"
+_CLEAN_UP_SECONDS = 60.0
 _INNER_MODULES = (
+    "asynckaniko.isolation.probe",
     "asynckaniko.isolation.step",
     "asynckaniko.rootfs.apply_layer",
     "asynckaniko.rootfs.copy_tree",
@@ -40,6 +47,29 @@ _INNER_MODULES = (
     "asynckaniko.rootfs.workdir",
 )
 _OUTER_MODULES = ("asynckaniko.rootfs.copy_tree",)
+
+
+async def _check_state(state: StateDirectory, inner: ForkServer) -> None:
+    """Raise UnsuitableStateDir before anything is downloaded into a place that cannot hold it."""
+    with state.new_build() as identifier:
+        scratch = f"builds/{identifier}"
+        await inner.call(_MAKE_DIRECTORIES, {"paths": [scratch]})
+        try:
+            await inner.call(_CHECK, {"scratch": scratch})
+        finally:
+            with move_on_after(_CLEAN_UP_SECONDS, shield=True):
+                await inner.call(_REMOVE, {"paths": [scratch]})
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Turn an OSError of this process's own work on files, a full disk mostly, into a HostError."""
+    try:
+        yield
+    except* OSError as group:
+        first = next(leaves(group))
+        assert isinstance(first, OSError), "what except* selects"
+        raise host_error(first) from first
 
 
 class RunningBuild:
@@ -89,6 +119,7 @@ class Builder:
                 ForkServer.start(directory=state.rootfs, preload=_INNER_MODULES, namespaces=True)
             )
             await to_thread.run_sync(state.claim_rootfs, inner.root_id, limiter=disk)
+            await _check_state(state, inner)
             outer = await entering.enter_async_context(
                 ForkServer.start(directory=state.root, preload=_OUTER_MODULES, namespaces=False)
             )
@@ -136,7 +167,7 @@ class Builder:
         """
         if self._resources is None or self._base_layers is None:
             raise RuntimeError("a Builder is used inside `async with`")
-        with single_error():
+        with single_error(), _own_errors():
             async with self._builds:
                 return await execute(
                     request,

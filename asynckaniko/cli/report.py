@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from asynckaniko.cli.labels import output_text, plain_text
+from asynckaniko.concurrency import leaves
 from asynckaniko.errors import (
     AsynckanikoError,
     CommandFailed,
@@ -41,7 +42,7 @@ def error_report(error: BaseException, *, color: bool = False, memory_limit: int
     `memory_limit` is the cgroup's in bytes, 0 if there is none: for commands that were killed.
     """
     if isinstance(error, BaseExceptionGroup):
-        members = [*_leaves(error)]
+        members = [*leaves(error)]
         return "\n".join(error_report(e, color=color, memory_limit=memory_limit) for e in members)
     if not isinstance(error, AsynckanikoError):
         trace = "".join(traceback.format_exception(error))
@@ -56,19 +57,11 @@ def error_report(error: BaseException, *, color: bool = False, memory_limit: int
 def exit_code(error: BaseException) -> int:
     """Tell the exit status: a failed RUN's own, 1 for a bug, that of the first of several."""
     if isinstance(error, BaseExceptionGroup):
-        codes = [exit_code(leaf) for leaf in _leaves(error)]
+        codes = [exit_code(leaf) for leaf in leaves(error)]
         return 1 if 1 in codes else codes[0]
     if isinstance(error, CommandFailed):
         return error.exit_status
     return error.exit_code if isinstance(error, AsynckanikoError) else 1
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for member in group.exceptions:
-        if isinstance(member, BaseExceptionGroup):
-            yield from _leaves(member)
-        else:
-            yield member
 
 
 def _message(error: AsynckanikoError) -> str:

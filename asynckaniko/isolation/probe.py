@@ -95,13 +95,16 @@ def check_state_directory(arguments: Mapping[str, Any], fds: Sequence[int]) -> N
         )
         _change_as_commands_do(places["merged"], places["upper"])
     except OSError as error:
-        raise explain_overlay(error, os.getcwd()) from error
+        raise explain_overlay(error, ".", name=os.getcwd()) from error
     syscalls.umount(places["merged"])
     _clean_up(scratch)
 
 
-def explain_overlay(error: OSError, directory: str) -> AsynckanikoError:
-    """Say why an overlay with its changes in `directory` does not work."""
+def explain_overlay(error: OSError, directory: str, *, name: str = "") -> AsynckanikoError:
+    """Say why an overlay with its changes in `directory` does not work; `name` is for people.
+
+    The directory may be reachable by a relative path only.
+    """
     if error.errno in {errno.EPERM, errno.EACCES}:
         return IsolationUnavailable(
             f"cannot mount an overlay in the build's user namespace ({_reason(error)}): a security "
@@ -110,8 +113,9 @@ def explain_overlay(error: OSError, directory: str) -> AsynckanikoError:
         )
     kind = _file_system(directory)
     return UnsuitableStateDir(
-        f"{directory} is on {kind}, which cannot hold the layers of an image ({_reason(error)}); "
-        "mount a volume there (in a Pod: an emptyDir) or choose another place with --state-dir"
+        f"{name or directory} is on {kind}, which cannot hold the layers of an image"
+        f" ({_reason(error)}); mount a volume there (in a Pod: an emptyDir) or choose another"
+        " place with --state-dir"
     )
 
 

@@ -18,7 +18,6 @@ the file system. Every call in a server with namespaces is PID 1 of a pid namesp
 and has its own mount namespace: a call that ended has left no process and no mount behind.
 """
 
-import errno
 import faulthandler
 import gc
 import importlib
@@ -33,7 +32,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
 
-from asynckaniko.errors import AsynckanikoError, HostError, OutOfSpace, to_wire
+from asynckaniko.errors import AsynckanikoError, host_error, to_wire
 from asynckaniko.isolation import user_namespace
 from asynckaniko.linux import processes, syscalls
 
@@ -138,7 +137,7 @@ class _Server(ABC):
         try:
             pid = self.fork()
         except OSError as error:
-            _write_outcome(descriptors[0], {"error": to_wire(_host_error(function, error))})
+            _write_outcome(descriptors[0], {"error": to_wire(host_error(error, doing=function))})
             self._report(call, 0)
             return
         if pid == 0:
@@ -168,7 +167,7 @@ class _Server(ABC):
         except AsynckanikoError as error:
             return {"error": to_wire(error)}
         except OSError as error:
-            return {"error": to_wire(_host_error(function, error)), "trace": _describe(error)}
+            return {"error": to_wire(host_error(error, doing=function)), "trace": _describe(error)}
         except BaseException as error:
             return {"crash": _describe(error)}
 
@@ -263,21 +262,6 @@ def _write_outcome(exchange: int, outcome: Mapping[str, Any]) -> None:
     written = 0
     while written < len(content):
         written += os.pwrite(exchange, content[written:], written)
-
-
-def _host_error(function: str, error: OSError) -> HostError:
-    paths = " -> ".join(
-        os.fsdecode(path) if isinstance(path, bytes) else str(path)
-        for path in (error.filename, error.filename2)
-        if path is not None
-    )
-    where = f"{paths}: " if paths else ""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return OutOfSpace(
-            f"{where}{error.strerror}; free space on the volume of the state directory, "
-            "or give it a larger one"
-        )
-    return HostError(f"{where}{error.strerror or error} (in {function})")
 
 
 def _describe(error: BaseException) -> str:

@@ -109,6 +109,13 @@ async def test_lone_failure_of_nested_groups_is_raised_as_itself() -> None:
             outer.start_soon(sleep_forever)
 
 
+def test_one_failure_that_several_tasks_raise_is_raised_as_itself() -> None:
+    cause = KeyError("cause")
+
+    with pytest.raises(KeyError, match="cause"), single_error():
+        raise ExceptionGroup("both", [cause, ExceptionGroup("inner", [cause])])
+
+
 async def test_two_failures_stay_a_group() -> None:
     with pytest.raises(ExceptionGroup) as caught, single_error():
         raise ExceptionGroup("two", [ValueError("a"), KeyError("b")])
