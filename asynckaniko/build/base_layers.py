@@ -7,6 +7,7 @@ is, for an output that has to hold or send it. A layer that is needed in both is
 import fcntl
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,13 +32,14 @@ from asynckaniko.events import EventSink, LayerPulled, LayerPullStarted, LayerRe
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID, Digest
 from asynckaniko.oci.reference import Repository
-from asynckaniko.store.blobs import ArrivingBlob, BlobFile
+from asynckaniko.store.blobs import ArrivingBlob, BlobFile, Ingest
 from asynckaniko.store.layers import UnpackedLayer
 from asynckaniko.store.layout import LayoutReader
 
 _UNPACK = "asynckaniko.rootfs.apply_layer:unpack_layer"
 _SETTLE = "asynckaniko.rootfs.implicit:settle"
 _REMOVE = "asynckaniko.rootfs.remove:remove_trees"
+_MAKE = "asynckaniko.rootfs.directories:make_directories"
 _PIPE_SIZE = 1 << 20
 _CLEAN_UP_SECONDS = 60.0
 
@@ -108,7 +110,7 @@ class BaseLayers:
         descriptor = layer.descriptor
         started = time.monotonic()
         # Not below the asking build's directory: its end must not take the tree from the others.
-        directory = f"layers/.{layer.diff_id.hex}.{os.urandom(4).hex()}"
+        directory = f"layers/.{layer.diff_id.hex}.{secrets.token_hex(4)}"
         limits = self._resources.settings.limits
         arguments = {
             "directory": directory,
@@ -176,9 +178,15 @@ class BaseLayers:
         """
         if not implicit or not below:
             return directory
-        settled: str = await self._resources.work(
-            _SETTLE, {"lowers": list(below), "layer": directory, "implicit": list(implicit)}
-        )
+        inner = self._resources.inner
+        scratch = f"layers/.settle-{secrets.token_hex(6)}"
+        try:
+            await inner.call(_MAKE, {"paths": [scratch]})
+            arguments = {"lowers": list(below), "layer": directory, "implicit": list(implicit)}
+            settled: str = await self._resources.work(_SETTLE, {**arguments, "scratch": scratch})
+        finally:
+            with move_on_after(_CLEAN_UP_SECONDS, shield=True):
+                await inner.call(_REMOVE, {"paths": [scratch]})
         return settled
 
     def stored(self, layer: BaseLayer) -> BlobFile | None:
@@ -204,41 +212,37 @@ class BaseLayers:
         stored = self.stored(layer)
         if stored is not None:
             return stored
-        if digest not in self._arriving:
-            ready = Event()
-            self._tasks.start_soon(self._relay, layer, ready, emit)
-            await ready.wait()
-        return self._arriving.get(digest) or self._resources.blobs.file(
-            layer.descriptor, self._resources.blobs.path(digest)
-        )
+        arriving = self._arriving.get(digest)
+        if arriving is None:
+            ingest = self._resources.blobs.new(digest)
+            arriving = ArrivingBlob(layer.descriptor, ingest, disk=self._resources.disk)
+            self._arriving[digest] = arriving
+            self._tasks.start_soon(self._relay, layer, ingest, arriving, emit)
+        return arriving
 
-    async def _relay(self, layer: BaseLayer, ready: Event, emit: EventSink) -> None:
+    async def _relay(
+        self, layer: BaseLayer, ingest: Ingest, arriving: ArrivingBlob, emit: EventSink
+    ) -> None:
         """Download a blob into the store while others already read it."""
         assert isinstance(layer.origin, Repository)
-        digest = layer.descriptor.digest
-        disk = self._resources.disk
-        with self._resources.blobs.ingest(digest) as ingest:
-            arriving = ArrivingBlob(layer.descriptor, ingest, disk=disk)
-            self._arriving[digest] = arriving
-            ready.set()
-            started = time.monotonic()
-            try:
-                async with (
-                    self._downloads,
-                    self._resources.registry.read_blob(
-                        layer.origin, layer.descriptor, emit=emit
-                    ) as chunks,
-                ):
-                    async for chunk in chunks:
-                        await arriving.append(chunk)
-                ingest.commit()
-                arriving.finish()
-                seconds = time.monotonic() - started
-                emit(LayerPulled(digest, layer.descriptor.size, seconds, unpacked=False))
-            except Exception as error:
-                arriving.finish(error)
-            finally:
-                del self._arriving[digest]
+        started = time.monotonic()
+        descriptor = layer.descriptor
+        try:
+            async with (
+                self._downloads,
+                self._resources.registry.read_blob(layer.origin, descriptor, emit=emit) as chunks,
+            ):
+                async for chunk in chunks:
+                    await arriving.append(chunk)
+            ingest.commit()
+            arriving.finish()
+            seconds = time.monotonic() - started
+            emit(LayerPulled(descriptor.digest, descriptor.size, seconds, unpacked=False))
+        except Exception as error:
+            arriving.finish(error)
+        finally:
+            ingest.close()
+            del self._arriving[descriptor.digest]
 
 
 class LayerBlob:

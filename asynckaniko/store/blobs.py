@@ -110,10 +110,14 @@ class BlobStore:
         """Wrap a blob that lies elsewhere (an OCI layout, a build's own directory)."""
         return BlobFile(descriptor, path, disk=self._disk)
 
+    def new(self, digest: Digest | None = None) -> Ingest:
+        """Begin a blob: fill `.file`, `.commit()`, and `.close()` in any case."""
+        return Ingest(self._directory, self.path(digest) if digest else None)
+
     @contextmanager
     def ingest(self, digest: Digest | None = None) -> Iterator[Ingest]:
-        """Write a blob: fill `.file`, then `.commit()`. Without a commit nothing is left."""
-        ingest = Ingest(self._directory, self.path(digest) if digest else None)
+        """Write a blob for the length of a block; without a commit nothing is left."""
+        ingest = self.new(digest)
         try:
             yield ingest
         finally:
@@ -150,6 +154,8 @@ class ArrivingBlob:
 
     async def chunks(self, offset: int) -> AsyncIterator[bytes]:
         """Yield the bytes from `offset` on, as they arrive. Raises what ended the arrival."""
+        if self._error is not None:
+            raise self._error
         file = os.open(self._ingest.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while True:
