@@ -72,6 +72,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in {"errors", "events"}:
+        return import_module(f"{__name__}.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,25 +99,33 @@ def test_environment_is_read_in_cli_only(module: Path) -> None:
 
 
 def test_all_names_exactly_what_the_package_offers() -> None:
+    package = importlib.import_module("asynckaniko")
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
-    bound = {
+    for_type_checkers = {
         alias.asname or alias.name
         for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
+        if isinstance(node, ast.If)
+        for line in node.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
     }
-    bound |= {
-        target.id
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    public = {name for name in bound if not name.startswith("_")}
 
-    package = importlib.import_module("asynckaniko")
-    declared = list(getattr(package, "__all__", ()))
+    assert set(package.__all__) == for_type_checkers
+    assert sorted(set(package.__all__)) == sorted(package.__all__)
 
-    assert sorted(declared) == declared
-    assert set(declared) - {"__version__"} == public
-    assert [name for name in declared if not hasattr(package, name)] == []
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    assert in_new_process("print(*(name for name in sys.modules if 'asynckaniko.' in name))") == ""
+
+
+def test_every_name_can_be_imported_first() -> None:
+    missing = "print(*(n for n in asynckaniko.__all__ if not hasattr(asynckaniko, n)))"
+
+    assert in_new_process(missing) == ""
+
+
+def in_new_process(statement: str) -> str:
+    program = f"import sys, asynckaniko; {statement}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
