@@ -79,13 +79,13 @@ class TarReader:
         while (header := self._next_header()) is not None:
             name, ids, size, mtime, checksum, flag, link, magic, prefix = tar_header.split(header)
             if not tar_header.checksum_matches(header, checksum):
-                raise ArchiveError(f"{self._where()}: not a tar header, or a damaged one")
+                raise ArchiveError(f"{self._where(BLOCK)}: not a tar header, or a damaged one")
             if flag in _EXTENSIONS:
                 extensions = self._read_extension(flag, size, extensions or _Extensions())
                 continue
             kind = kinds.get(flag)
             if kind is None:
-                raise ArchiveError(f"{self._where()}: {show(name)} has the unknown type {flag!r}")
+                raise ArchiveError(f"{self._where(BLOCK)}: {show(name)} has unknown type {flag!r}")
             mode, uid, gid = attributes.get(ids) or self._remember(ids)
             name = name.partition(b"\0")[0]
             if prefix[0] and magic == b"ustar\x0000":
@@ -311,9 +311,9 @@ class TarReader:
     def _offset(self) -> int:
         return self._received - len(self._buffer) + self._position
 
-    def _where(self) -> str:
+    def _where(self, back: int = 0) -> str:
         after = f", after {show(self._name)}" if self._name else ""
-        return f"byte {self._offset()} of the archive{after}"
+        return f"byte {self._offset() - back} of the archive{after}"
 
     def _cut_short(self) -> ArchiveError:
         return ArchiveError(f"{self._where()}: the archive is cut short")
