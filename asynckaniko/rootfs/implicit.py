@@ -8,9 +8,7 @@ parents only that an implementation may create them).
 
 import hashlib
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +21,7 @@ def settle(arguments: Mapping[str, Any], fds: Sequence[int]) -> str:
     """Return `layer` if its `implicit` directories agree with `lowers`, else a corrected copy.
 
     The copy hard-links the files. It lies beside the layers under a name made of what it was made
-    from, so it is made once.
+    from, so it is made once. `scratch` is an empty directory on the same file system.
     """
     lowers, layer = arguments["lowers"], arguments["layer"]
     implicit = sorted(arguments["implicit"])
@@ -31,22 +29,18 @@ def settle(arguments: Mapping[str, Any], fds: Sequence[int]) -> str:
     settled = f"layers/{name}.settled"
     if os.path.isdir(settled):
         return settled
-    scratch = tempfile.mkdtemp(prefix=".settle-", dir="layers")
-    try:
-        with open_tree(lowers, scratch=scratch) as below:
-            found = {path: _look(below, path) for path in implicit}
-            if all(_agrees(path, found[path]) for path in implicit):
-                return str(layer)
-            draft = f"{scratch}/tree"
-            os.mkdir(draft, 0o755)
-            _copy_directory(layer, draft, "", found)
-            _restore_directories(draft, below, found)
-        if not os.path.isdir(settled):
-            os.rename(draft, settled)
-        return settled
-    finally:
-        # A mounted tree goes with this process's mount namespace; what is left is ours.
-        shutil.rmtree(scratch, ignore_errors=True)
+    scratch = arguments["scratch"]
+    with open_tree(lowers, scratch=scratch) as below:
+        found = {path: _look(below, path) for path in implicit}
+        if all(_agrees(path, found[path]) for path in implicit):
+            return str(layer)
+        draft = f"{scratch}/tree"
+        os.mkdir(draft, 0o755)
+        _copy_directory(layer, draft, "", found)
+        _restore_directories(draft, below, found)
+    if not os.path.isdir(settled):
+        os.rename(draft, settled)
+    return settled
 
 
 @dataclass(frozen=True, slots=True)
