@@ -22,6 +22,7 @@ VERBOSITY = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "pan
 LOG_FORMATS = ("text", "color", "json")
 COMPRESSIONS = ("gzip", "zstd", "none")
 IMAGE_FORMATS = ("oci", "docker")
+CHECK_FORMATS = ("text", "json")
 
 _NOT_YET = "asynckaniko does not have this kaniko flag yet"
 NOT_YET = dict.fromkeys(
@@ -73,6 +74,7 @@ class BuildFlags:
     build_arg: tuple[str, ...] = ()
     target: str | None = None
     no_push: bool | None = None
+    check: bool | None = None
     build_context: tuple[str, ...] = ()
     secret: tuple[str, ...] = ()
     ssh: tuple[str, ...] = ()
@@ -106,6 +108,23 @@ class BuildFlags:
     verbosity: str | None = None
     log_format: str | None = None
     log_timestamp: bool | None = None
+
+
+def check_flags() -> list[Flag]:
+    """Make the flags of `check`: those of `build` that a Dockerfile's meaning depends on."""
+    names = {"context", "dockerfile", "build_arg", "target", "custom_platform"}
+    group = "Flags"
+    shared = [flag for flag in build_flags() if flag.name in names]
+    for flag in shared:
+        flag.group = group
+    output = Flag(
+        "--format",
+        group=group,
+        value=one_of(*CHECK_FORMATS),
+        default="text",
+        help="How findings are written; json has the fields of docker buildx.",
+    )
+    return [*shared, output]
 
 
 _Make: TypeAlias = Callable[..., Flag]
@@ -168,6 +187,7 @@ def _common(flag: _Make) -> list[Flag]:
             variable="KANIKO_NO_PUSH",
             help="Build without pushing, whatever --destination says.",
         ),
+        flag("--check", value=SWITCH, help="Lint the Dockerfile instead of building it."),
     ]
 
 

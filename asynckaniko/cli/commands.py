@@ -2,14 +2,16 @@
 
 import platform
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
 import click
 
 import asynckaniko
-from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags
-from asynckaniko.cli.flags import SWITCH, Command, Flag, Value
+from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags, check_flags
+from asynckaniko.cli.flags import SWITCH, Command, Flag, PathName, Value
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
 
@@ -64,11 +66,30 @@ def print_version() -> None:
 
 
 def build(**values: Any) -> int:
+    flags = BuildFlags(**values)
+    if flags.check:
+        return _check(flags, "text")
     from asynckaniko.cli.build_command import run
     from asynckaniko.cli.options import resolve
 
-    options = resolve(BuildFlags(**values), Surroundings.of_this_process())
-    return run(options)
+    return run(resolve(flags, Surroundings.of_this_process()))
+
+
+def check(**values: Any) -> int:
+    form = values.pop("format") or "text"
+    return _check(BuildFlags(**values), form)
+
+
+def _check(flags: BuildFlags, form: str) -> int:
+    from asynckaniko.cli.check_command import CheckedFile
+    from asynckaniko.cli.options import resolve
+
+    around = Surroundings.of_this_process()
+    options = resolve(replace(flags, no_push=True), around)
+    checked = CheckedFile.of(options.request, options.settings.limits)
+    color = around.color() and sys.stdout.isatty()
+    sys.stdout.write(checked.json() if form == "json" else checked.text(color=color))
+    return checked.exit_code
 
 
 def login(registry: str, username: str | None, password: str | None, password_stdin: bool) -> None:
@@ -94,6 +115,16 @@ def completion(shell: str) -> None:
     click.echo(kind(main_group(), {}, PROGRAM, COMPLETE_VARIABLE).source())
 
 
+def _context_argument() -> click.Argument:
+    return click.Argument(
+        ["context_argument"],
+        metavar="[CONTEXT]",
+        nargs=-1,
+        required=False,
+        type=PathName("dir"),
+    )
+
+
 def _login_flags() -> list[Flag]:
     group = "Flags"
     return [
@@ -111,66 +142,65 @@ def _login_flags() -> list[Flag]:
 
 def main_group() -> click.Group:
     """Put the commands together."""
-    commands = [
-        Command(
-            "build",
-            callback=build,
-            params=[
-                *build_flags(),
-                click.Argument(["context_argument"], metavar="[CONTEXT]", nargs=-1, required=False),
-            ],
-            help="Build an image from a Dockerfile and push or store it.",
-            examples=_BUILD_EXAMPLES,
-            foreign=NOT_YET,
-            options_metavar="[FLAGS]",
-            context_settings=_CONTEXT_SETTINGS,
-        ),
-        Command(
-            "login",
-            callback=login,
-            params=[*_login_flags(), click.Argument(["registry"])],
-            help="Keep credentials for a registry in docker's config file, or with its helper.",
-            examples="asynckaniko login registry.example.com -u ci --password-stdin < token\n",
-            options_metavar="[FLAGS]",
-            context_settings=_CONTEXT_SETTINGS,
-        ),
-        Command(
-            "completion",
-            callback=completion,
-            params=[click.Argument(["shell"], metavar="|".join(_SHELLS))],
-            help="Print a script that completes commands and flags.",
-            examples='eval "$(asynckaniko completion bash)"\n',
-            options_metavar="",
-            context_settings=_CONTEXT_SETTINGS,
-        ),
-        Command(
-            "version",
-            callback=print_version,
-            help="Print the version.",
-            options_metavar="",
-            context_settings=_CONTEXT_SETTINGS,
-        ),
-    ]
+    version = click.Option(
+        ["--version"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_version,
+        help="Print the version.",
+    )
     return Commands(
-        "asynckaniko",
-        commands=commands,
+        PROGRAM,
+        commands=[*_commands()],
         help="Build container images from Dockerfiles, without a daemon and without privileges.",
         epilog="Exit codes: 0 done; a failed RUN's own; 2 the request is wrong; 3 a step failed; "
         "4 a registry refused or broke; 5 bytes do not match their digest; 6 this machine cannot "
         "do it; 130 and 143 interrupted; 1 a bug.",
-        params=[
-            click.Option(
-                ["--version"],
-                is_flag=True,
-                expose_value=False,
-                is_eager=True,
-                callback=_version,
-                help="Print the version.",
-            )
-        ],
+        params=[version],
         context_settings=_CONTEXT_SETTINGS,
         options_metavar="",
     )
+
+
+def _commands() -> Iterator[click.Command]:
+    flags: dict[str, Any] = {"options_metavar": "[FLAGS]", "context_settings": _CONTEXT_SETTINGS}
+    bare: dict[str, Any] = {"options_metavar": "", "context_settings": _CONTEXT_SETTINGS}
+    yield Command(
+        "build",
+        callback=build,
+        params=[*build_flags(), _context_argument()],
+        help="Build an image from a Dockerfile and push or store it.",
+        examples=_BUILD_EXAMPLES,
+        foreign=NOT_YET,
+        **flags,
+    )
+    yield Command(
+        "check",
+        callback=check,
+        params=[*check_flags(), _context_argument()],
+        help="Lint the Dockerfile by BuildKit's rules. The exit status is 2 if anything is "
+        "found. `# check=skip=RULE` and `# check=error=true` in the file are honoured.",
+        examples=_CHECK_EXAMPLES,
+        **flags,
+    )
+    yield Command(
+        "login",
+        callback=login,
+        params=[*_login_flags(), click.Argument(["registry"])],
+        help="Keep credentials for a registry in docker's config file, or with its helper.",
+        examples="asynckaniko login registry.example.com -u ci --password-stdin < token\n",
+        **flags,
+    )
+    yield Command(
+        "completion",
+        callback=completion,
+        params=[click.Argument(["shell"], metavar="|".join(_SHELLS))],
+        help="Print a script that completes commands and flags.",
+        examples='eval "$(asynckaniko completion bash)"\n',
+        **bare,
+    )
+    yield Command("version", callback=print_version, help="Print the version.", **bare)
 
 
 _BUILD_EXAMPLES = """\
@@ -178,4 +208,9 @@ asynckaniko build . -d registry.example.com/team/app:1.4
 asynckaniko build . -f docker/Dockerfile --target test --no-push
 asynckaniko build . --oci-layout-path out --build-arg VERSION=1.4 --timings timings.html
 asynckaniko build . -d app:dev --secret id=npmrc,src=$HOME/.npmrc --build-context lib=../lib
+"""
+
+_CHECK_EXAMPLES = """\
+asynckaniko check .
+asynckaniko check . -f docker/Dockerfile --format json
 """

@@ -13,6 +13,7 @@ from asynckaniko.concurrency import leaves
 from asynckaniko.errors import (
     AsynckanikoError,
     CommandFailed,
+    SourceSpan,
     Unauthorized,
 )
 
@@ -48,7 +49,9 @@ def error_report(error: BaseException, *, color: bool = False, memory_limit: int
         trace = "".join(traceback.format_exception(error))
         return f"{trace}error: this is a bug in asynckaniko: {type(error).__name__}: {error}\n"
     paint = _paint if color else _leave
-    lines = [*_output(error), *_excerpt(error, paint)]
+    lines = [*_output(error)]
+    if error.span:
+        lines += excerpt(error.span, error.source or "", color=color)
     lines += [f"hint: {hint}" for hint in _hints(error, memory_limit)]
     lines.append(f"{paint('error:', 31)} {_message(error)}")
     return "\n".join((*lines, ""))
@@ -81,15 +84,14 @@ def _output(error: AsynckanikoError) -> Iterator[str]:
     yield "-" * 6
 
 
-def _excerpt(error: AsynckanikoError, paint: _Paint) -> Iterator[str]:
+def excerpt(span: SourceSpan, source: str, *, color: bool) -> Iterator[str]:
     """Write the instruction with the lines around it, as BuildKit does."""
-    if error.span is None:
+    paint = _paint if color else _leave
+    yield str(span)
+    lines = source.removesuffix("\n").split("\n")
+    if not 1 <= span.first <= len(lines):
         return
-    yield str(error.span)
-    lines = (error.source or "").splitlines()
-    if not 1 <= error.span.first <= len(lines):
-        return
-    blamed = range(error.span.first, min(error.span.last, len(lines)) + 1)
+    blamed = range(span.first, min(span.last, len(lines)) + 1)
     around = 2 if len(blamed) == 1 else 1
     yield _RULE
     shown = range(max(1, blamed[0] - around), min(len(lines), blamed[-1] + around) + 1)
