@@ -19,13 +19,15 @@ from asynckaniko.rootfs.tar_writer import Attributes
 from asynckaniko.rootfs.xattrs import is_portable
 
 _CHUNK_SIZE = 128 * 1024
+_FIRST_CHUNK_SIZE = 64
+"""Damage further on is no reason to take an archive for something else and copy it as it is."""
 _DEVICES = frozenset((Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE))
 
 
 def is_archive(descriptor: int) -> bool:
     """Tell whether an open regular file starts with a tar header. Leaves it at its beginning."""
     try:
-        return next(iter(_open(descriptor)), None) is not None
+        return next(iter(_open(descriptor, _FIRST_CHUNK_SIZE)), None) is not None
     except ArchiveError:
         return False
     finally:
@@ -54,7 +56,7 @@ class ArchiveEmitter:
             ArchiveError: damaged, or an entry or link leads out of the destination.
         """
         try:
-            reader = _open(descriptor)
+            reader = _open(descriptor, _CHUNK_SIZE)
             for member in reader:
                 path = clean(member.name)
                 if path and member.kind not in _DEVICES:
@@ -95,9 +97,9 @@ class ArchiveEmitter:
             self._present.add(path)
 
 
-def _open(descriptor: int) -> TarReader:
+def _open(descriptor: int, chunk_size: int) -> TarReader:
     os.lseek(descriptor, 0, os.SEEK_SET)
-    return TarReader(decompressed(partial(os.read, descriptor, _CHUNK_SIZE)))
+    return TarReader(decompressed(partial(os.read, descriptor, chunk_size)))
 
 
 def _link_target(member: Member) -> bytes:
