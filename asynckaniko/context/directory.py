@@ -65,11 +65,13 @@ def read_small_file(path: Path, *, limit: int) -> bytes | None:
         return None
     except (OSError, ValueError) as error:
         raise ContextError(f"{path}: {reason(error)}") from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not S_ISREG(status.st_mode):
+    try:
+        if not S_ISREG(os.fstat(descriptor).st_mode):
             raise ContextError(f"{path}: not a regular file")
-        content = file.read(limit + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise ContextError(f"{path}: larger than the limit of {limit} bytes")
     return content
