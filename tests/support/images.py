@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -210,7 +211,7 @@ class ReadImage:
         runtime: dict[str, Any] = self.config["config"]
         return runtime
 
-    @property
+    @cached_property
     def tree(self) -> dict[str, Entry]:
         """What a container of this image would see, by path without a leading slash."""
         return flatten(self.layers)
@@ -291,7 +292,8 @@ def flatten(layers: Iterable[Mapping[str, Entry]]) -> dict[str, Entry]:
                 continue
             if entry.kind == "hardlink":
                 entry = tree[entry.target.removeprefix("./").strip("/")]
-            if entry.kind != "directory":
+            below = tree.get(path)
+            if below and below.kind == "directory" and entry.kind != "directory":
                 _remove(tree, path, keep=False)
             tree[path] = entry
     return tree
