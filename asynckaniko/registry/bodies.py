@@ -77,6 +77,11 @@ class Outgoing(Payload):
         """What the source raised; aiohttp reports it as a broken connection."""
         self.is_sent = False
 
+    @property
+    def consumed(self) -> bool:
+        """Keep aiohttp from sending a body again by itself, which it would do after a cut."""
+        return True
+
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("a body is not text")
 

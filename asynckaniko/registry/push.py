@@ -237,6 +237,8 @@ class _Upload:
         kept = acknowledged(reply.headers) if self._trust_ranges else None
         kept = end if kept is None or kept > end else kept
         if kept <= session.offset:
+            # Either nothing was kept or Range says so wrongly: a new session shows which.
+            self._session, self._trust_ranges = None, False
             raise Interrupted(
                 "PATCH", printable(reply.url), f"the registry kept nothing beyond byte {kept}"
             )

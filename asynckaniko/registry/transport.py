@@ -151,28 +151,29 @@ class Transport:
         return await self._probe(endpoint)
 
     async def _probe(self, endpoint: Endpoint) -> URL:
-        problem: RegistryError | None = None
-        patience = self.patience(endpoint)
+        problems: list[RegistryError] = []
         for scheme in endpoint.schemes:
             base = URL(f"{scheme}://{endpoint.host}")
-            call = Call("GET", base / "v2" / "", endpoint.direction, patience, redirects=0)
             try:
-                with anyio.fail_after(min(_PROBE_SECONDS, patience.response_seconds)):
-                    async with self._wire.exchange(call) as incoming:
-                        status = incoming.status
-            except TimeoutError:
-                error: RegistryError = Interrupted("GET", printable(call.url), "no answer in time")
-            except RegistryError as caught:
-                error = caught
-            else:
-                if scheme == "https" or status != 400:  # 400: "plain HTTP sent to an HTTPS port"
-                    return base
-                # Its https is what has to work, and what went wrong with that is known already.
-                error = problem or RegistryUnavailable(f"GET {printable(call.url)}: HTTP 400")
-            if not isinstance(problem, UntrustedCertificate):
-                problem = error
-        assert problem is not None
-        raise problem
+                status = await self._ping(endpoint, base)
+            except RegistryError as error:
+                problems.append(error)
+                continue
+            # 400 is what servers say to plain http on their https port.
+            if scheme == "https" or status != 400:
+                return base
+            problems.append(RegistryUnavailable(f"GET {base}: HTTP 400"))
+        raise min(problems, key=_significance)
+
+    async def _ping(self, endpoint: Endpoint, base: URL) -> int:
+        patience = self.patience(endpoint)
+        call = Call("GET", base / "v2" / "", endpoint.direction, patience, redirects=0)
+        try:
+            with anyio.fail_after(min(_PROBE_SECONDS, patience.response_seconds)):
+                async with self._wire.exchange(call) as incoming:
+                    return incoming.status
+        except TimeoutError:
+            raise Interrupted("GET", printable(call.url), "no answer in time") from None
 
     def _access(self, request: Request, base: URL) -> Access:
         own = f"repository:{request.name}:{request.actions}"
@@ -216,3 +217,10 @@ def brief(policy: Retry) -> Retry:
         response_seconds=min(policy.response_seconds, 5.0),
         stall_seconds=min(policy.stall_seconds, 5.0),
     )
+
+
+def _significance(problem: RegistryError) -> int:
+    """Order what went wrong with several schemes: what decides, what may pass, the rest."""
+    if isinstance(problem, UntrustedCertificate):
+        return 0
+    return 1 if isinstance(problem, Interrupted) else 2

@@ -74,19 +74,23 @@ class Incoming:
         """
         content = self._response.content
         try:
-            if data := content.read_nowait(-1):
-                return data
-            while True:
-                began = time.monotonic()
-                with move_on_after(self._pace.left_seconds) as waiting:
-                    data = await content.readany()
-                waited = time.monotonic() - began
-                if self._pace.is_stalled(waited, 0 if waiting.cancelled_caught else len(data)):
-                    raise self._interrupted(self._pace.complaint)
-                if not waiting.cancelled_caught:
-                    return data
+            return content.read_nowait(-1) or await self._wait()
         except (aiohttp.ClientError, OSError) as error:
+            # What arrived before the failure is kept by the reader, but not given.
+            if data := content._read_nowait(-1):
+                return data
             raise _translate(error, self._call.method, self.url) from error
+
+    async def _wait(self) -> bytes:
+        while True:
+            began = time.monotonic()
+            with move_on_after(self._pace.left_seconds) as waiting:
+                data = await self._response.content.readany()
+            waited = time.monotonic() - began
+            if self._pace.is_stalled(waited, 0 if waiting.cancelled_caught else len(data)):
+                raise self._interrupted(self._pace.complaint)
+            if not waiting.cancelled_caught:
+                return data
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body.
@@ -196,7 +200,8 @@ class Wire:
         tls = await self._contexts.get(self._identity(url, call.direction))
         patience = call.patience
         scope = CancelScope(deadline=current_time() + patience.response_seconds)
-        outgoing = Outgoing(call.body, scope, patience) if call.body else None
+        body = call.body or (Body.of(b"") if call.method == "PUT" else None)
+        outgoing = Outgoing(body, scope, patience) if body else None
         options: dict[str, Any] = {
             "headers": headers,
             "data": outgoing,

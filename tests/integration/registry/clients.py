@@ -51,16 +51,18 @@ def connect(
     retry: Retry = QUICK,
     limits: Limits | None = None,
     auths: Mapping[str, Any] | None = None,
+    helpers: Mapping[str, str] | None = None,
     directory: Path | None = None,
     credentials: tuple[CredentialSource, ...] = (),
     time: SkippedTime | None = None,
     **options: Any,
 ) -> RegistryClient:
-    """Make a client; `auths` go into a config.json in `directory`."""
+    """Make a client; `auths` and `helpers` go into a config.json in `directory`."""
     files: tuple[Path, ...] = ()
     if auths is not None:
         assert directory
-        (directory / "config.json").write_bytes(orjson.dumps({"auths": auths}))
+        document = {"auths": auths, "credHelpers": helpers or {}}
+        (directory / "config.json").write_bytes(orjson.dumps(document))
         files = (directory / "config.json",)
     return RegistryClient(
         RegistryOptions(**options),

@@ -108,6 +108,8 @@ class Connection:
             yield piece
 
     async def send(self, content: bytes) -> None:
+        if self.writer.is_closing():
+            raise ConnectionResetError
         self.writer.write(content)
         await self.writer.drain()
 
