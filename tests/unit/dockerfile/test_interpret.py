@@ -64,8 +64,10 @@ def doc(name: str, content: str, *, expand: bool = True) -> Heredoc:
         ('RUN ["a", "b c"]', Run, {"command": argv("a", "b c")}),
         ("RUN ['a']", Run, {"command": shell("['a']")}),
         (
-            "RUN --mount=type=cache,target=/c --mount=target=/d --network=none"
-            " --security=sandbox --device=x a",
+            (
+                "RUN --mount=type=cache,target=/c --mount=target=/d --network=none"
+                " --security=sandbox --device=x a"
+            ),
             Run,
             {
                 "command": shell("a"),
@@ -89,8 +91,10 @@ def doc(name: str, content: str, *, expand: bool = True) -> Heredoc:
         ('COPY ["a b", "c"]', Copy, {"sources": ("a b",), "destination": "c"}),
         ('COPY ["<<A", "c"]', Copy, {"sources": ("<<A",), "destination": "c"}),
         (
-            "COPY --from=x --chown=1:2 --chmod=u+x --link --parents=true --exclude=*.o"
-            " --exclude=!k.o a b",
+            (
+                "COPY --from=x --chown=1:2 --chmod=u+x --link --parents=true --exclude=*.o"
+                " --exclude=!k.o a b"
+            ),
             Copy,
             {
                 "sources": ("a",),
@@ -142,8 +146,10 @@ def doc(name: str, content: str, *, expand: bool = True) -> Heredoc:
         ("HEALTHCHECK NONE", Healthcheck, {"test": ("NONE",)}),
         ("HEALTHCHECK cmd a  b", Healthcheck, {"test": ("CMD-SHELL", "a  b")}),
         (
-            "HEALTHCHECK --interval=1m30s --timeout=1ms --start-period=2s --start-interval=0"
-            ' --retries=3 CMD ["a"]',
+            (
+                "HEALTHCHECK --interval=1m30s --timeout=1ms --start-period=2s --start-interval=0"
+                ' --retries=3 CMD ["a"]'
+            ),
             Healthcheck,
             {
                 "test": ("CMD", "a"),
