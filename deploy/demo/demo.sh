@@ -19,4 +19,4 @@ echo "Building deploy/demo/Dockerfile with asynckaniko"
     --no-push --oci-layout-path .demo/image \
     --timings .demo/timings.json
 echo
-exec $as_root .venv/bin/python deploy/demo/run.py .demo/image .demo/rootfs
+exec $as_root .venv/bin/python deploy/demo/run.py .demo/image .demo/rootfs .demo/timings.json

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Show what is in an OCI layout, unpack its image with nothing of ours, and run it.
 
-    run.py LAYOUT ROOTFS
+    run.py LAYOUT ROOTFS TIMINGS
 
-A container runtime would add isolation; to see that the image is whole, chroot, the image's user
-and its entrypoint are enough. Must be root, of the machine or of a user namespace. Standard
-library only.
+TIMINGS is what `asynckaniko build --timings` wrote. A container runtime would add isolation; to see
+that the image is whole, chroot, the image's user and its entrypoint are enough. Must be root, of the
+machine or of a user namespace. Standard library only.
 """
 
 import grp
@@ -20,10 +20,11 @@ from typing import Any
 
 
 def main() -> int:
-    layout, rootfs = Path(sys.argv[1]), Path(sys.argv[2])
+    layout, rootfs, timings = map(Path, sys.argv[1:])
     entry = json.loads((layout / "index.json").read_bytes())["manifests"][0]
     manifest = read(layout, entry)
     config = read(layout, manifest["config"])
+    print_times(json.loads(timings.read_bytes()))
     describe(entry, manifest, config)
     shutil.rmtree(rootfs, ignore_errors=True)
     rootfs.mkdir()
@@ -43,6 +44,20 @@ def read(layout: Path, descriptor: dict[str, Any]) -> dict[str, Any]:
 
 def blob(layout: Path, descriptor: dict[str, Any]) -> Path:
     return Path(layout, "blobs", descriptor["digest"].replace(":", "/"))
+
+
+def print_times(timings: dict[str, Any]) -> None:
+    """Show when each step ran: `#` for its share of the build's time."""
+    total = timings["seconds"]
+    print(f"Steps of {total:.1f} s, and when they ran:")
+    for span in timings["spans"]:
+        if span["kind"] == "step" and span["seconds"] >= 0.05:
+            start = min(29, round(30 * span["start_seconds"] / total))
+            length = max(1, round(30 * span["seconds"] / total))
+            bar = (" " * start + "#" * length)[:30]
+            stage = span["group"].removeprefix("Stage ")
+            print(f"  {span['seconds']:5.1f} s |{bar:30s}| {stage} {span['label'][:60]}")
+    print()
 
 
 def describe(entry: dict[str, Any], manifest: dict[str, Any], config: dict[str, Any]) -> None:
