@@ -3,9 +3,11 @@
 
     run.py LAYOUT ROOTFS TIMINGS
 
-TIMINGS is what `asynckaniko build --timings` wrote. A container runtime would add isolation; to see
-that the image is whole, chroot, the image's user and its entrypoint are enough. Must be root, of the
-machine or of a user namespace. Standard library only.
+TIMINGS is what `asynckaniko build --timings` wrote.
+
+A container runtime would add isolation; to see that the image is whole, chroot, the image's user
+and its entrypoint are enough. Must be root, of the machine or of a user namespace. Standard
+library only.
 """
 
 import grp
