@@ -52,6 +52,7 @@ def test_quote_without_its_end_is_an_error(word: str) -> None:
         ("RUN <<- A", ["A"]),
         ("RUN '<<A' \"<<B\"", []),
         ("RUN cat <<A > ${x:-y}", ["A"]),
+        ("RUN cat <<A > ${x#p}${y/a/b}${z//a/b}$v${w}", ["A"]),
         ("RUN cat <<A > ${x^^}", []),
         ("COPY --chmod=755 <<A /x", ["A"]),
         ("copy <<A /x", ["A"]),

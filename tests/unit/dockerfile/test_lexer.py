@@ -103,6 +103,7 @@ def test_backtick_continues_lines_where_it_is_the_escape() -> None:
         ("", "empty", 1),
         (b"\xef\xbb\xbf", "empty", 1),
         ("RUN a\nCOPY <<X /y\nbody\n", "unterminated heredoc", 2),
+        ("RUN a\nRUN <<${x:-\\'}\nE\n", "quote", 2),
         (b"RUN a\nRUN \xff\n", "UTF-8", 2),
         (b"COPY <<X /y\n\xff\nX\n", "UTF-8", 2),
         ("RUN a\0b\n", "NUL", 1),

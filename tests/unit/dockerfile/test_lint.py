@@ -253,6 +253,8 @@ def test_option_there_is_not_is_an_error_at_its_line(text: str) -> None:
             "RUM",
             3,
         ),
+        ("# check=skip=DuplicateStageName\nFROM a b\n", [], "one or three", 2),
+        ("# check=skips=a\nFROM a b\n", [], "invalid check option", 1),
         ("FROM $none\n", ["UndefinedArgInFrom", "InvalidDefaultArgInFrom"], "not be blank", 1),
         (
             "FROM --platform=$BULIDPLATFORM a\n",
@@ -294,9 +296,10 @@ def test_base_image_for_another_platform_is_a_warning() -> None:
 
 
 def test_flood_of_warnings_is_cut() -> None:
-    text = "FROM a\nARG " + " ".join(f"token_{number}_key" for number in range(3000)) + "\n"
+    secrets = " ".join(f"token_{number}_key" for number in range(1500))
+    variables = " ".join(f"$v{number}" for number in range(10))
 
-    assert len(found(text)) == 1000
+    assert len(found(f"FROM a\nARG {secrets}\nCOPY {variables} /\n")) == 1000
 
 
 def test_every_warning_has_a_rule_with_a_description() -> None:

@@ -25,6 +25,7 @@ def test_file_is_global_args_and_stages_in_order() -> None:
     [
         (b"", "the Dockerfile cannot be empty", 1),
         (b"\n# only this\n\n", "file with no instructions", 1),
+        (b"# escape=`\n# check=skip=all\n", "file with no instructions", 1),
         (b"ARG a\nARG b\n", "no stages to build", 2),
         (b"# c\nENV a=b\nFROM x\n", "no build stage in current context", 2),
         (b"FROM x\n" * (MOST_STAGES + 1), "stages", MOST_STAGES + 1),

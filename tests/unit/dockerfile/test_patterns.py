@@ -127,6 +127,15 @@ def test_pattern_that_cannot_be_read_is_an_error(pattern: str) -> None:
         PatternMatcher([pattern])
 
 
+def test_matcher_remembers_directories_within_reason() -> None:
+    matcher = PatternMatcher(["d7/*", "!d7/keep"])
+
+    found = [n for n in range(5000) if matcher.excludes(f"d{n}/a/b")]
+
+    assert found == [7]
+    assert not matcher.excludes("d7/keep/b")
+
+
 def test_matcher_knows_whether_it_has_exceptions_and_excludes_all() -> None:
     assert PatternMatcher(["a", "!b"]).has_exceptions
     assert not PatternMatcher(["a"]).has_exceptions
