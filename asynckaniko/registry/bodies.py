@@ -8,13 +8,14 @@ from typing import cast
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
-from anyio import CancelScope, current_time
+from anyio import CancelScope, Event, current_time, move_on_after
 
 from asynckaniko.errors import IntegrityError
 from asynckaniko.settings import Retry
 
 _PIECE = 64 * 1024
 """What must be accepted within `stall_seconds`: small enough for a slow line shared by many."""
+_SETTLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,13 @@ class Outgoing(Payload):
         self.failure: Exception | None = None
         """What the source raised; aiohttp reports it as a broken connection."""
         self.is_sent = False
+        self._writing: Event | None = None
+
+    async def settle(self) -> None:
+        """Wait until a write that was broken off has closed its source."""
+        if self._writing is not None:
+            with move_on_after(_SETTLE_SECONDS, shield=True):
+                await self._writing.wait()
 
     @property
     def consumed(self) -> bool:
@@ -86,7 +94,13 @@ class Outgoing(Payload):
         raise TypeError("a body is not text")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.is_sent = False
+        self._writing = Event()
+        try:
+            await self._write(writer)
+        finally:
+            self._writing.set()
+
+    async def _write(self, writer: AbstractStreamWriter) -> None:
         sent = 0
         # Sources are generators, which hold files open until they are closed.
         async with aclosing(cast("_Closable", self._body.open())) as source:

@@ -174,41 +174,45 @@ class Wire:
         """
         url = call.url
         for hop in range(call.redirects + 1):
-            response = await self._send(call, url)
-            try:
+            async with self._answer(call, url) as response:
                 if not _is_redirect(call, response):
                     yield Incoming(call, response)
                     return
-                if hop == call.redirects:
-                    raise RegistryError(
-                        f"{call.method} {printable(call.url)}: more than {call.redirects} redirects"
-                    )
                 url = redirect_target(url, response.headers.get("Location", ""))
-            finally:
-                # Closes the connection too, unless the exchange is complete.
-                response.release()
+            if hop == call.redirects:
+                raise RegistryError(
+                    f"{call.method} {printable(call.url)}: more than {call.redirects} redirects"
+                )
 
-    async def _send(self, call: Call, url: URL) -> aiohttp.ClientResponse:
-        same_origin = url.origin() == call.url.origin()
-        headers = {
-            name: value
-            for name, value in call.headers.items()
-            if same_origin or name.lower() in _FOR_OTHERS
-        }
-        if call.authorization and same_origin:
-            headers["Authorization"] = call.authorization
-        tls = await self._contexts.get(self._identity(url, call.direction))
+    @asynccontextmanager
+    async def _answer(self, call: Call, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:
         patience = call.patience
         scope = CancelScope(deadline=current_time() + patience.response_seconds)
         body = call.body or (Body.of(b"") if call.method == "PUT" else None)
         outgoing = Outgoing(body, scope, patience) if body else None
+        try:
+            response = await self._send(call, url, outgoing, scope)
+            try:
+                yield response
+            finally:
+                # Closes the connection too, unless the exchange is complete.
+                response.release()
+        finally:
+            if outgoing:
+                await outgoing.settle()
+
+    async def _send(
+        self, call: Call, url: URL, outgoing: Outgoing | None, scope: CancelScope
+    ) -> aiohttp.ClientResponse:
         options: dict[str, Any] = {
-            "headers": headers,
+            "headers": _headers(call, url),
             "data": outgoing,
-            "ssl": tls,
+            "ssl": await self._tls(url, call.direction),
             "proxy": self._proxy(url),
             "allow_redirects": False,
-            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_seconds),
+            "timeout": aiohttp.ClientTimeout(
+                total=None, sock_connect=call.patience.connect_seconds
+            ),
         }
         with scope:
             try:
@@ -218,10 +222,22 @@ class Wire:
                     raise outgoing.failure from None
                 raise _translate(error, call.method, url) from error
         if outgoing and not outgoing.is_sent:
-            reason = f"the upload stalled for {patience.stall_seconds:g} s"
+            reason = f"the upload stalled for {call.patience.stall_seconds:g} s"
         else:
-            reason = f"no answer within {patience.response_seconds:g} s"
+            reason = f"no answer within {call.patience.response_seconds:g} s"
         raise Interrupted(call.method, printable(url), reason)
+
+    async def _tls(self, url: URL, direction: Direction) -> ssl.SSLContext | bool:
+        if url.scheme != "https":
+            return True  # says nothing; contexts are dear to make
+        return await self._contexts.get(self._identity(url, direction))
+
+
+def _headers(call: Call, url: URL) -> dict[str, str]:
+    if url.origin() != call.url.origin():
+        return {name: value for name, value in call.headers.items() if name.lower() in _FOR_OTHERS}
+    authorization = {"Authorization": call.authorization} if call.authorization else {}
+    return {**call.headers, **authorization}
 
 
 def redirect_target(source: URL, location: str) -> URL:
