@@ -1,7 +1,6 @@
 """Write a layer's entries, deletions included: as an overlay's lower, or onto what they change."""
 
 import os
-from stat import S_ISDIR
 
 from asynckaniko.rootfs import whiteout
 from asynckaniko.rootfs.paths import READ_DIRECTORY, RootFS, clean
@@ -9,8 +8,6 @@ from asynckaniko.rootfs.remove import remove
 from asynckaniko.rootfs.tar_member import Member
 from asynckaniko.rootfs.tar_reader import TarReader
 from asynckaniko.rootfs.tree_writer import TreeWriter
-
-_LOOK = os.O_PATH | os.O_NOFOLLOW
 
 
 class LowerWriter(TreeWriter):
@@ -25,6 +22,8 @@ class LowerWriter(TreeWriter):
     def __init__(self, tree: RootFS, reader: TarReader) -> None:
         super().__init__(tree, reader)
         self._implicit: set[bytes] = set()
+        self._opaque: set[bytes] = set()
+        self._whiteouts: list[bytes] = []
 
     def list_implicit(self) -> list[str]:
         """List the directories that entries are in but that have no entry, as paths."""
@@ -33,10 +32,11 @@ class LowerWriter(TreeWriter):
     def _divert(self, member: Member, path: bytes) -> bool:
         if whiteout.WHITEOUT_PREFIX not in path:
             return False
-        parent, _, base = path.rpartition(b"/")
+        parent, slash, base = path.rpartition(b"/")
         whiteout.refuse_reserved(parent)
         if base == whiteout.OPAQUE_MARKER:
             whiteout.make_opaque(self._directory(parent))
+            self._opaque.add(parent)
             return True
         deleted = whiteout.deleted_name(base)
         if deleted is None:
@@ -44,22 +44,19 @@ class LowerWriter(TreeWriter):
         directory = self._directory(parent)
         try:
             whiteout.make_whiteout(deleted, directory)
+            self._whiteouts.append(parent + slash + deleted)
         except FileExistsError:
-            self._make_opaque_if_directory(deleted, directory)
+            self._hide_below(parent + slash + deleted)
         return True
 
     def _write_directory(self, member: Member, base: bytes, directory: int) -> bool:
-        deleted = self._is_whiteout(base, directory)
+        deleted = whiteout.is_at(base, directory)
         is_new = super()._write_directory(member, base, directory)
         if deleted:
-            self._make_opaque_if_directory(base, directory)
+            self._hide_below(clean(member.name))
         if self._implicit and not is_new:
             self._implicit.discard(self._tree.resolve(clean(member.name)).path)
         return is_new
-
-    def _hold_place(self, base: bytes, directory: int) -> None:
-        # What the layers below have here is hidden, as the device would hide it.
-        whiteout.make_whiteout(base, directory)
 
     def _open_directory(self, path: bytes) -> int:
         try:
@@ -73,45 +70,75 @@ class LowerWriter(TreeWriter):
     def _replace_whiteout(self, path: bytes) -> bool:
         names = path.split(b"/")
         for end in range(1, len(names) + 1):
-            with self._parent_of(b"/".join(names[:end])) as (name, directory):
-                if self._is_whiteout(name, directory):
-                    os.unlink(name, dir_fd=directory)
-                    os.mkdir(name, 0o755, dir_fd=directory)
-                    self._make_opaque_if_directory(name, directory)
-                    self._implicit.add(self._tree.resolve(b"/".join(names[:end])).path)
-                    return True
+            above = b"/".join(names[:end])
+            with self._parent_of(above) as (name, directory):
+                if not whiteout.is_at(name, directory):
+                    continue
+                os.unlink(name, dir_fd=directory)
+                os.mkdir(name, 0o755, dir_fd=directory)
+            self._hide_below(above)
+            self._implicit.add(self._tree.resolve(above).path)
+            return True
         return False
 
     def _note_implicit(self, paths: list[bytes]) -> None:
         self._implicit.update(paths)
 
-    def _is_directory(self, path: bytes) -> bool:
-        try:
-            descriptor = self._tree.open(path, _LOOK)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        try:
-            return S_ISDIR(os.fstat(descriptor).st_mode)
-        finally:
-            os.close(descriptor)
+    def _finish(self) -> None:
+        self._drop_needless_whiteouts()
+        super()._finish()
 
-    @staticmethod
-    def _is_whiteout(name: bytes, directory: int) -> bool:
+    def _hide_below(self, path: bytes) -> None:
+        """Make what is at `path` opaque, if it is a directory."""
         try:
-            return whiteout.is_whiteout(os.stat(name, dir_fd=directory, follow_symlinks=False))
-        except FileNotFoundError:
-            return False
-
-    @staticmethod
-    def _make_opaque_if_directory(name: bytes, directory: int) -> None:
-        try:
-            descriptor = os.open(name, READ_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+            directory = self._tree.open(path, READ_DIRECTORY | os.O_NOFOLLOW)
         except NotADirectoryError:
             return
         try:
-            whiteout.make_opaque(descriptor)
+            whiteout.make_opaque(directory)
         finally:
-            os.close(descriptor)
+            os.close(directory)
+        self._opaque.add(path)
+
+    def _drop_needless_whiteouts(self) -> None:
+        """Remove whiteouts below opaque directories, where there is nothing to delete.
+
+        The kernel only looks for them in directories that more than one layer has; in others a
+        listing shows a name that cannot be opened.
+        """
+        if not self._whiteouts or not self._opaque:
+            return
+        opaque = {path for path in self._opaque if self._is_opaque(path)}
+        for path in self._whiteouts:
+            parts = path.split(b"/")
+            if any(b"/".join(parts[:end]) in opaque for end in range(len(parts))):
+                self._drop_whiteout(path)
+
+    def _drop_whiteout(self, path: bytes) -> None:
+        try:
+            with self._parent_of(path) as (name, directory):
+                if whiteout.is_at(name, directory):
+                    os.unlink(name, dir_fd=directory)
+        except (FileNotFoundError, NotADirectoryError):
+            # A later entry took the place of the directory it was in.
+            return
+
+    def _is_opaque(self, path: bytes) -> bool:
+        try:
+            directory = self._tree.open(path, READ_DIRECTORY | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        try:
+            return whiteout.is_opaque(directory)
+        finally:
+            os.close(directory)
+
+    def _is_directory(self, path: bytes) -> bool:
+        try:
+            os.close(self._tree.open(path, READ_DIRECTORY | os.O_NOFOLLOW))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
 
 class OntoWriter(TreeWriter):
@@ -135,7 +162,7 @@ class OntoWriter(TreeWriter):
         parent, _, base = path.rpartition(b"/")
         whiteout.refuse_reserved(parent)
         if base == whiteout.OPAQUE_MARKER:
-            self._delete_older(parent)
+            self._delete_older(parent, READ_DIRECTORY)
             return True
         deleted = whiteout.deleted_name(base)
         if deleted is None:
@@ -146,7 +173,7 @@ class OntoWriter(TreeWriter):
     def _delete(self, name: bytes, parent: bytes) -> None:
         path = parent + b"/" + name if parent else name
         if path in self._written:
-            self._delete_older(path)
+            self._delete_older(path, READ_DIRECTORY | os.O_NOFOLLOW)
             return
         try:
             with self._parent_of(path) as (base, directory):
@@ -155,20 +182,20 @@ class OntoWriter(TreeWriter):
             return
         self._close_directories()
 
-    def _delete_older(self, path: bytes) -> None:
+    def _delete_older(self, path: bytes, flags: int) -> None:
         """Delete what is below a path, if it is a directory, except for entries of this layer."""
-        pending = [path]
+        pending = [(path, flags)]
         while pending:
-            path = pending.pop()
+            path, flags = pending.pop()
             try:
-                directory = self._tree.open(path, READ_DIRECTORY | os.O_NOFOLLOW)
+                directory = self._tree.open(path, flags)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             try:
                 for name in map(os.fsencode, os.listdir(directory)):
                     child = path + b"/" + name if path else name
                     if child in self._written:
-                        pending.append(child)
+                        pending.append((child, READ_DIRECTORY | os.O_NOFOLLOW))
                     else:
                         remove(name, directory)
             finally:

@@ -75,12 +75,7 @@ class TreeWriter:
             except OSError as error:
                 _explain(error, member)
                 raise
-        for path, member in self._directories.items():
-            try:
-                self._finish_directory(member, path)
-            except OSError as error:
-                _explain(error, member)
-                raise
+        self._finish()
 
     def list_devices(self) -> list[dict[str, Any]]:
         """Describe `devices` in JSON values."""
@@ -179,6 +174,14 @@ class TreeWriter:
         if member.kind is not _DIRECTORY:
             raise ArchiveError(f"{show(member.name)}: the root directory as a {member.kind.value}")
         self._directories[b""] = member
+
+    def _finish(self) -> None:
+        for path, member in self._directories.items():
+            try:
+                self._finish_directory(member, path)
+            except OSError as error:
+                _explain(error, member)
+                raise
 
     def _finish_directory(self, member: Member, path: bytes) -> None:
         try:

@@ -6,6 +6,7 @@ has a character device 0:0 called NAME, or `user.overlay.opaque` on the director
 """
 
 import os
+from errno import ENODATA
 from stat import S_IFCHR, S_ISCHR
 
 from asynckaniko.errors import ArchiveError
@@ -46,6 +47,23 @@ def is_whiteout(status: os.stat_result) -> bool:
     return S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
+def is_at(name: bytes, directory: int) -> bool:
+    """Tell whether an entry of an open directory is an overlay's whiteout."""
+    try:
+        return is_whiteout(os.stat(name, dir_fd=directory, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
 def make_opaque(directory: int) -> None:
     """Hide what an open directory has in the layers below."""
     os.setxattr(directory, OPAQUE, b"y")
+
+
+def is_opaque(directory: int) -> bool:
+    try:
+        return os.getxattr(directory, OPAQUE) == b"y"
+    except OSError as error:
+        if error.errno == ENODATA:
+            return False
+        raise

@@ -186,7 +186,7 @@ def test_attribute_that_cannot_be_is_refused_by_name(
         unpacked(tmp_path, raw.pax([record]) + raw.file(b"f") + raw.END)
 
 
-def test_devices_are_reported_and_hide_what_is_below(tmp_path: Path) -> None:
+def test_devices_are_reported_as_no_namespace_can_have_them(tmp_path: Path) -> None:
     archive = raw.header(b"dev/null", b"3", device=(1, 3), mode=0o666, uid=1, gid=2)
     archive += raw.hard_link(b"dev/zilch", b"dev/null")
     archive += raw.header(b"dev/sda", b"4", device=(8, 0), mode=0o660)
@@ -210,10 +210,8 @@ def test_devices_are_reported_and_hide_what_is_below(tmp_path: Path) -> None:
             ("dev/zilch", "character device", 1, 3, 0o666, 1, 2),
         ]
     ]
+    assert sorted(found.tree) == ["dev", "dev/gone"]
     assert found.tree["dev/gone"]["content"] == b"instead"
-    assert all(
-        stat.S_ISCHR(found.tree[path]["kind"]) for path in ("dev/null", "dev/sda", "dev/zilch")
-    )
 
 
 def test_directories_without_an_entry_are_made_and_reported(tmp_path: Path) -> None:
@@ -390,7 +388,7 @@ def test_owner_that_the_namespace_does_not_have_is_named(tmp_path: Path) -> None
         _, nobody, _ = Path("/proc/self/uid_map").read_text().split()[:3]
         unpack(raw.file(b"f", uid=int(nobody)) + raw.END)
 
-    with pytest.raises(HostError, match="'f' with owner [0-9]+:0"):
+    with pytest.raises(HostError, match=r"'f' with owner [0-9]+:0"):
         in_namespaces(tmp_path, work)
 
 
