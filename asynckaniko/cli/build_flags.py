@@ -3,25 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
 
-from asynckaniko.cli.flags import (
-    DIRECTORY,
-    FILE,
-    NUMBER,
-    SWITCH,
-    Flag,
-    OneOf,
-    Value,
-    one_of,
-    repeated,
-)
+from asynckaniko.cli import flag_groups
+from asynckaniko.cli.flags import Flag, one_of
 
-PROGRESS = ("auto", "tty", "plain", "json", "quiet", "none")
-VERBOSITY = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
-LOG_FORMATS = ("text", "color", "json")
-COMPRESSIONS = ("gzip", "zstd", "none")
-IMAGE_FORMATS = ("oci", "docker")
 CHECK_FORMATS = ("text", "json")
 
 _NOT_YET = "asynckaniko does not have this kaniko flag yet"
@@ -43,16 +28,12 @@ NOT_YET = dict.fromkeys(
         "--git",
         "--ignore-path",
         "--ignore-var-run",
-        "--image-download-retry",
         "--image-fs-extract-retry",
         "--no-push-cache",
         "--pre-cleanup",
         "--preserve-context",
         "--push-ignore-immutable-tag-errors",
-        "--push-retry",
-        "--registry-map",
         "--single-snapshot",
-        "--skip-default-registry-fallback",
         "--skip-push-permission-check",
         "--snapshot-mode",
         "--snapshotMode",
@@ -98,6 +79,10 @@ class BuildFlags:
     skip_tls_verify_pull: bool | None = None
     skip_tls_verify_registry: tuple[str, ...] = ()
     registry_mirror: tuple[str, ...] = ()
+    registry_map: tuple[str, ...] = ()
+    skip_default_registry_fallback: bool | None = None
+    push_retry: int | None = None
+    image_download_retry: int | None = None
     registry_certificate: tuple[str, ...] = ()
     registry_client_cert: tuple[str, ...] = ()
     state_dir: str | None = None
@@ -108,6 +93,18 @@ class BuildFlags:
     verbosity: str | None = None
     log_format: str | None = None
     log_timestamp: bool | None = None
+
+
+def push_flags() -> list[Flag]:
+    """Make the flags of `push`: those of `build` that say where to, how, and what is printed."""
+    names = {
+        "destination",
+        "digest_file",
+        "image_name_with_digest_file",
+        "image_name_tag_with_digest_file",
+    }
+    groups = {"Registries", "What it prints"}
+    return [flag for flag in build_flags() if flag.name in names or flag.group in groups]
 
 
 def check_flags() -> list[Flag]:
@@ -127,253 +124,18 @@ def check_flags() -> list[Flag]:
     return [*shared, output]
 
 
-_Make: TypeAlias = Callable[..., Flag]
-"""Flag with the group filled in."""
-
-
 def build_flags() -> list[Flag]:
     """Make the flags in the order of the help page."""
-    sections: dict[str, Callable[[_Make], list[Flag]]] = {
-        "Common": _common,
-        "What the Dockerfile can use": _inputs,
-        "The image": _image,
-        "Where it goes": _outputs,
-        "Registries": _registries,
-        "How it runs": _running,
-        "What it prints": _display,
+    sections: dict[str, Callable[[flag_groups.Make], list[Flag]]] = {
+        "Common": flag_groups.common,
+        "What the Dockerfile can use": flag_groups.inputs,
+        "The image": flag_groups.image,
+        "Where it goes": flag_groups.outputs,
+        "Registries": flag_groups.registries,
+        "How it runs": flag_groups.running,
+        "What it prints": flag_groups.display,
     }
     found = []
     for title, section in sections.items():
         found += section(partial(Flag, group=title))
     return found
-
-
-def _common(flag: _Make) -> list[Flag]:
-    return [
-        flag(
-            "--context",
-            "-c",
-            value=DIRECTORY,
-            default=".",
-            help="Directory that COPY and ADD read, with or without dir://; the same as CONTEXT.",
-        ),
-        flag(
-            "--dockerfile",
-            "-f",
-            value=FILE,
-            default="Dockerfile",
-            help="The Dockerfile: the path as given, else below the context.",
-        ),
-        flag(
-            "--destination",
-            "-d",
-            value=repeated("REF"),
-            help="Push the image to registry/repository[:tag].",
-        ),
-        flag(
-            "--build-arg",
-            value=repeated("KEY[=VALUE]"),
-            help="Set an ARG; KEY alone takes the value of the environment variable KEY.",
-        ),
-        flag(
-            "--target",
-            value=Value("STAGE"),
-            default="the last stage",
-            help="Build this stage and what it needs.",
-        ),
-        flag(
-            "--no-push",
-            value=SWITCH,
-            variable="KANIKO_NO_PUSH",
-            help="Build without pushing, whatever --destination says.",
-        ),
-        flag("--check", value=SWITCH, help="Lint the Dockerfile instead of building it."),
-    ]
-
-
-def _inputs(flag: _Make) -> list[Flag]:
-    return [
-        flag(
-            "--build-context",
-            value=repeated("NAME=SOURCE"),
-            help="Name a directory, oci-layout://PATH[:TAG] or docker-image://REF for FROM, "
-            "COPY --from and RUN --mount.",
-        ),
-        flag(
-            "--secret",
-            value=repeated("id=ID[,src=FILE|,env=VAR]"),
-            help="Offer a file or variable to RUN --mount=type=secret.",
-        ),
-        flag(
-            "--ssh",
-            value=repeated("default|ID[=SOCKET]"),
-            help="Offer an ssh agent to RUN --mount=type=ssh; the one of SSH_AUTH_SOCK unless "
-            "a socket is given.",
-        ),
-    ]
-
-
-def _image(flag: _Make) -> list[Flag]:
-    return [
-        flag("--label", value=repeated("KEY=VALUE"), help="Add a label; it wins over LABEL."),
-        flag(
-            "--custom-platform",
-            "--customPlatform",
-            value=Value("OS/ARCH[/VARIANT]"),
-            default="this machine's",
-            help="Platform of base images and of the result; nothing is emulated.",
-        ),
-        flag(
-            "--image-format",
-            value=one_of(*IMAGE_FORMATS),
-            default="oci",
-            help="Media types of manifest, config and layers.",
-        ),
-        flag(
-            "--compression",
-            value=one_of(*COMPRESSIONS),
-            default="gzip",
-            help="Compression of new layers.",
-        ),
-        flag(
-            "--compression-level",
-            value=NUMBER,
-            default="-1, the compression's own",
-            help="Level for --compression.",
-        ),
-        flag(
-            "--reproducible",
-            value=SWITCH,
-            help="The same input gives the same bytes: all times are SOURCE_DATE_EPOCH or 0.",
-        ),
-        flag(
-            "--rewrite-timestamp",
-            value=SWITCH,
-            help="Clamp the times of files in new layers to SOURCE_DATE_EPOCH.",
-        ),
-    ]
-
-
-def _outputs(flag: _Make) -> list[Flag]:
-    return [
-        flag("--oci-layout-path", value=DIRECTORY, help="Write an OCI image layout."),
-        flag("--tar-path", "--tarPath", value=FILE, help="Write an archive for docker load."),
-        flag(
-            "--digest-file",
-            value=FILE,
-            help="Write the manifest's digest, without a line end.",
-        ),
-        flag(
-            "--image-name-with-digest-file",
-            value=FILE,
-            help="Write repository@digest for each destination, one a line.",
-        ),
-        flag(
-            "--image-name-tag-with-digest-file",
-            value=FILE,
-            help="Write repository:tag@digest for each destination, one a line.",
-        ),
-        flag(
-            "--metadata-file",
-            value=FILE,
-            help="Write digests, size and names as JSON, with the keys of docker buildx.",
-        ),
-    ]
-
-
-def _registries(flag: _Make) -> list[Flag]:
-    host = repeated("HOST[:PORT]")
-    return [
-        flag("--insecure", value=SWITCH, help="Push over plain http."),
-        flag("--insecure-pull", value=SWITCH, help="Pull over plain http."),
-        flag(
-            "--insecure-registry",
-            value=host,
-            help="Pull from and push to this registry over plain http.",
-        ),
-        flag(
-            "--skip-tls-verify",
-            value=SWITCH,
-            help="Do not verify the certificates of registries that are pushed to.",
-        ),
-        flag(
-            "--skip-tls-verify-pull",
-            value=SWITCH,
-            help="Do not verify the certificates of registries that are pulled from.",
-        ),
-        flag(
-            "--skip-tls-verify-registry",
-            value=host,
-            help="Do not verify the certificate of this registry.",
-        ),
-        flag(
-            "--registry-mirror",
-            value=repeated("HOST[/PREFIX]"),
-            variable="KANIKO_REGISTRY_MIRROR",
-            help="Ask this mirror before docker.io.",
-        ),
-        flag(
-            "--registry-certificate",
-            value=repeated("HOST=FILE"),
-            help="Trust the certificates in a PEM file for this registry.",
-        ),
-        flag(
-            "--registry-client-cert",
-            value=repeated("HOST=CERT,KEY"),
-            help="Present a client certificate to this registry.",
-        ),
-    ]
-
-
-def _running(flag: _Make) -> list[Flag]:
-    return [
-        flag(
-            "--state-dir",
-            value=DIRECTORY,
-            variable="ASYNCKANIKO_STATE_DIR",
-            default="/var/lib/asynckaniko, else below ~/.local/state",
-            help="Where layers are kept and builds work; not on an overlay filesystem.",
-        ),
-        flag("--jobs", value=NUMBER, default="all that can", help="Stages that run at one time."),
-        flag(
-            "--materialize",
-            value=SWITCH,
-            help="Unpack base images even where no step needs their files.",
-        ),
-    ]
-
-
-def _display(flag: _Make) -> list[Flag]:
-    return [
-        flag(
-            "--progress",
-            value=Value("MODE", OneOf(*PROGRESS)),
-            default="auto",
-            variable="BUILDKIT_PROGRESS",
-            help="How progress is shown on standard error: tty (live), plain, json, quiet (result "
-            "and warnings) or none; auto is tty on a terminal, else plain.",
-        ),
-        flag(
-            "--timings",
-            value=FILE,
-            help="Write where the time went: a page (.html), data (.json) or a trace for "
-            "Perfetto (.trace).",
-        ),
-        flag(
-            "--verbosity",
-            "-v",
-            value=Value("LEVEL", OneOf(*VERBOSITY)),
-            default="info",
-            help="trace, debug, info, warn, error, fatal or panic.",
-        ),
-        flag(
-            "--log-format",
-            value=one_of(*LOG_FORMATS),
-            help="Print kaniko's log lines in this format instead of progress.",
-        ),
-        flag(
-            "--log-timestamp",
-            value=SWITCH,
-            help="Print kaniko's log lines, with the time in each.",
-        ),
-    ]

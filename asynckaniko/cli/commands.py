@@ -5,12 +5,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import click
 
 import asynckaniko
-from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags, check_flags
+from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags, check_flags, push_flags
 from asynckaniko.cli.flags import SWITCH, Command, Flag, PathName, Value
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
@@ -90,6 +91,16 @@ def _check(flags: BuildFlags, form: str) -> int:
     color = around.color() and sys.stdout.isatty()
     sys.stdout.write(checked.json() if form == "json" else checked.text(color=color))
     return checked.exit_code
+
+
+def push(source: str, **values: Any) -> int:
+    from asynckaniko.cli.options import resolve
+    from asynckaniko.cli.push_command import run
+
+    flags = BuildFlags(no_push=False, **values)
+    if not any(flags.destination):
+        raise UsageError("the image would go nowhere: give --destination")
+    return run(Path(source), resolve(flags, Surroundings.of_this_process()))
 
 
 def login(registry: str, username: str | None, password: str | None, password_stdin: bool) -> None:
@@ -182,6 +193,15 @@ def _commands() -> Iterator[click.Command]:
         help="Lint the Dockerfile by BuildKit's rules. The exit status is 2 if anything is "
         "found. `# check=skip=RULE` and `# check=error=true` in the file are honoured.",
         examples=_CHECK_EXAMPLES,
+        **flags,
+    )
+    yield Command(
+        "push",
+        callback=push,
+        params=[*push_flags(), click.Argument(["source"], metavar="PATH", type=PathName("file"))],
+        help="Push an image that exists: an OCI layout directory, a tar of one, or the archive of "
+        "docker save. It must hold one image, which is sent as it is.",
+        examples="asynckaniko push out -d registry.example.com/team/app:1.4\n",
         **flags,
     )
     yield Command(

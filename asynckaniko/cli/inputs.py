@@ -8,6 +8,11 @@ from asynckaniko.build.request import Secret
 from asynckaniko.errors import UsageError
 
 
+def given(values: Iterable[str]) -> tuple[str, ...]:
+    """Drop empty values: pipelines pass `--flag ''` for what is not set."""
+    return tuple(value for value in values if value)
+
+
 def read_build_args(values: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
     """Read KEY=VALUE, and KEY from the environment; a variable that is not set sets nothing."""
     found: dict[str, str] = {}

@@ -14,13 +14,15 @@ from asynckaniko.build.request import (
     Output,
     Push,
 )
-from asynckaniko.cli.build_flags import PROGRESS, BuildFlags
-from asynckaniko.cli.inputs import read_build_args, read_pairs, read_secrets, read_ssh
+from asynckaniko.cli.build_flags import BuildFlags
+from asynckaniko.cli.flag_groups import PROGRESS
+from asynckaniko.cli.inputs import given, read_build_args, read_pairs, read_secrets, read_ssh
+from asynckaniko.cli.registry_options import read_registry_options, read_retry
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import InvalidReference, UsageError
 from asynckaniko.oci.platform import Platform
-from asynckaniko.oci.reference import DOCKER_HUB, Reference
-from asynckaniko.settings import Limits, RegistryOptions, Settings
+from asynckaniko.oci.reference import Reference
+from asynckaniko.settings import Limits, Settings
 
 ProgressMode = Literal["tty", "plain", "json", "quiet", "none", "log"]
 
@@ -58,7 +60,8 @@ def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
         state_dir=_absolute(flags.state_dir or around.get("ASYNCKANIKO_STATE_DIR"))
         or around.state_dir(),
         limits=_limits(flags),
-        registry=_registry(flags, around),
+        retry=read_retry(flags),
+        registry=read_registry_options(flags, around),
         auth_files=around.auth_files(),
     )
     return BuildOptions(
@@ -76,19 +79,19 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
             "--compression=zstd cannot be used with --image-format=docker: "
             "Docker's manifest has no type for zstd layers; use --image-format=oci"
         )
-    args = read_build_args(_given(flags.build_arg), around.environment)
+    args = read_build_args(given(flags.build_arg), around.environment)
     return BuildRequest(
         context=_context(flags),
         dockerfile=flags.dockerfile or "Dockerfile",
         target=flags.target or "",
         platform=_platform(flags.custom_platform),
         build_args=args,
-        labels=read_pairs(_given(flags.label), flag="--label", form="KEY=VALUE"),
+        labels=read_pairs(given(flags.label), flag="--label", form="KEY=VALUE"),
         build_contexts=read_pairs(
-            _given(flags.build_context), flag="--build-context", form="NAME=SOURCE"
+            given(flags.build_context), flag="--build-context", form="NAME=SOURCE"
         ),
-        secrets=read_secrets(_given(flags.secret), around.environment),
-        ssh=read_ssh(_given(flags.ssh), around.environment),
+        secrets=read_secrets(given(flags.secret), around.environment),
+        ssh=read_ssh(given(flags.ssh), around.environment),
         outputs=_outputs(flags, around),
         source_date_epoch=_epoch(args.get("SOURCE_DATE_EPOCH") or around.get("SOURCE_DATE_EPOCH")),
         rewrite_timestamp=bool(flags.rewrite_timestamp),
@@ -102,7 +105,7 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
 
 
 def _context(flags: BuildFlags) -> str:
-    positional = _given(flags.context_argument)
+    positional = given(flags.context_argument)
     if len(positional) > 1:
         raise UsageError(f"one context, please: {' '.join(positional)}")
     if positional and flags.context:
@@ -111,7 +114,7 @@ def _context(flags: BuildFlags) -> str:
 
 
 def _outputs(flags: BuildFlags, around: Surroundings) -> tuple[Output, ...]:
-    destinations = _destinations(_given(flags.destination))
+    destinations = _destinations(given(flags.destination))
     no_push = _switch(flags.no_push, around, "KANIKO_NO_PUSH")
     stored = bool(flags.oci_layout_path or flags.tar_path)
     if not destinations and not no_push and not stored:
@@ -161,48 +164,6 @@ def _destinations(values: Iterable[str]) -> list[Reference]:
             raise InvalidReference(f"--destination {value}: a push cannot choose the digest")
         found.append(reference)
     return list(dict.fromkeys(found))
-
-
-def _registry(flags: BuildFlags, around: Surroundings) -> RegistryOptions:
-    mirrors = list(_given(flags.registry_mirror))
-    if around.get("KANIKO_REGISTRY_MIRROR"):
-        mirrors.append(around.get("KANIKO_REGISTRY_MIRROR"))
-    return RegistryOptions(
-        insecure_push=bool(flags.insecure),
-        insecure_pull=bool(flags.insecure_pull),
-        insecure_registries=frozenset(_given(flags.insecure_registry)),
-        skip_tls_verify_push=bool(flags.skip_tls_verify),
-        skip_tls_verify_pull=bool(flags.skip_tls_verify_pull),
-        skip_tls_verify_registries=frozenset(_given(flags.skip_tls_verify_registry)),
-        certificates=_certificates(flags.registry_certificate),
-        client_certificates=_client_certificates(flags.registry_client_cert),
-        ca_files=around.ca_files(),
-        mirrors={DOCKER_HUB: tuple(dict.fromkeys(mirrors))} if mirrors else {},
-    )
-
-
-def _certificates(values: Iterable[str]) -> dict[str, Path]:
-    flag, form = "--registry-certificate", "HOST=FILE"
-    pairs = read_pairs(_given(values), flag=flag, form=form)
-    return {host: _existing(path, flag) for host, path in pairs.items()}
-
-
-def _client_certificates(values: Iterable[str]) -> dict[str, tuple[Path, Path]]:
-    flag, form = "--registry-client-cert", "HOST=CERT,KEY"
-    found = {}
-    for host, files in read_pairs(_given(values), flag=flag, form=form).items():
-        certificate, comma, key = files.partition(",")
-        if not comma:
-            raise UsageError(f'invalid {flag} "{host}={files}": it must be {form}')
-        found[host] = (_existing(certificate, flag), _existing(key, flag))
-    return found
-
-
-def _existing(text: str, flag: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise UsageError(f"{flag}: there is no file {text}")
-    return path.absolute()
 
 
 def _limits(flags: BuildFlags) -> Limits:
@@ -270,8 +231,3 @@ def _switch(flag: bool | None, around: Surroundings, variable: str) -> bool:
 
 def _absolute(text: str | None) -> Path | None:
     return Path(text).absolute() if text else None
-
-
-def _given(values: Iterable[str]) -> tuple[str, ...]:
-    """Drop empty values: pipelines pass `--flag ''` for what is not set."""
-    return tuple(value for value in values if value)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import asynckaniko
 from asynckaniko.build.request import (
     DigestFile,
     DockerArchive,
@@ -18,7 +19,9 @@ from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags
 from asynckaniko.cli.options import BuildOptions, resolve
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import InvalidInput, InvalidReference, UsageError
-from asynckaniko.settings import RegistryOptions
+from asynckaniko.settings import RegistryOptions, Retry
+
+AGENT = f"asynckaniko/{asynckaniko.__version__}"
 
 
 def options(
@@ -48,7 +51,8 @@ def test_without_flags_the_current_directory_is_built() -> None:
     assert found.request.context == "."
     assert found.request.dockerfile == "Dockerfile"
     assert found.request.outputs == ()
-    assert found.settings.registry == RegistryOptions()
+    assert found.settings.registry == RegistryOptions(user_agent=AGENT)
+    assert found.settings.retry == Retry()
     assert found.settings.state_dir == Path("/home/u/.local/state/asynckaniko")
 
 
@@ -252,6 +256,7 @@ def test_registry_flags_become_registry_options(tmp_path: Path) -> None:
         certificates={"d:443": ca},
         client_certificates={"d:443": (cert, key)},
         mirrors={"docker.io": ("mirror.example.com/hub",)},
+        user_agent=AGENT,
     )
 
 
@@ -261,9 +266,49 @@ def test_mirror_of_the_environment_is_one_value_after_those_of_the_flags() -> No
     assert found.settings.registry.mirrors == {"docker.io": ("c", "d", "a,b")}
 
 
+def test_maps_name_mirrors_of_any_registry_in_order() -> None:
+    found = options(
+        {"KANIKO_REGISTRY_MAP": "quay.io=env.example.com"},
+        registry_map=("quay.io=a.example.com/q;gcr.io=https://b.example.com", "quay.io=c"),
+        registry_mirror=("hub.example.com",),
+    )
+
+    assert found.settings.registry.mirrors == {
+        "quay.io": ("a.example.com/q", "c", "env.example.com"),
+        "gcr.io": ("https://b.example.com",),
+        "docker.io": ("hub.example.com",),
+    }
+
+
+@pytest.mark.parametrize("name", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+def test_map_of_docker_hub_works_under_all_its_names(name: str) -> None:
+    found = options(registry_map=(f"{name}=m.example.com",))
+
+    assert found.settings.registry.mirrors == {"docker.io": ("m.example.com",)}
+
+
+def test_fallback_to_the_registry_can_be_turned_off() -> None:
+    assert options().settings.registry.fall_back_to_origin
+    off = options(skip_default_registry_fallback=True)
+    assert not off.settings.registry.fall_back_to_origin
+
+
+def test_retry_flags_raise_the_number_of_attempts_and_never_lower_it() -> None:
+    assert options(push_retry=20).settings.retry.attempts == 21
+    assert options(image_download_retry=30, push_retry=2).settings.retry.attempts == 31
+    assert options(push_retry=0).settings.retry.attempts == Retry().attempts
+
+
+def test_client_type_is_added_to_the_user_agent() -> None:
+    found = options({"UPSTREAM_CLIENT_TYPE": "skaffold"})
+
+    assert found.settings.registry.user_agent == f"{AGENT},skaffold"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ({"registry_map": ("quay.io",)}, "it must be REGISTRY=HOST"),
         ({"registry_certificate": ("host",)}, "it must be HOST=FILE"),
         ({"registry_certificate": ("h=/no/such",)}, "there is no file /no/such"),
         ({"registry_client_cert": ("h=/etc/passwd",)}, "it must be HOST=CERT,KEY"),

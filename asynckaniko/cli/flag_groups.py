@@ -1,0 +1,279 @@
+"""The flags of `asynckaniko build` in the groups of its help page."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from asynckaniko.cli.flags import (
+    DIRECTORY,
+    FILE,
+    NUMBER,
+    SWITCH,
+    Flag,
+    OneOf,
+    Value,
+    one_of,
+    repeated,
+)
+
+PROGRESS = ("auto", "tty", "plain", "json", "quiet", "none")
+VERBOSITY = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
+LOG_FORMATS = ("text", "color", "json")
+COMPRESSIONS = ("gzip", "zstd", "none")
+IMAGE_FORMATS = ("oci", "docker")
+
+Make: TypeAlias = Callable[..., Flag]
+"""Flag with the group filled in."""
+
+
+def common(flag: Make) -> list[Flag]:
+    return [
+        flag(
+            "--context",
+            "-c",
+            value=DIRECTORY,
+            default=".",
+            help="Directory that COPY and ADD read, with or without dir://; the same as CONTEXT.",
+        ),
+        flag(
+            "--dockerfile",
+            "-f",
+            value=FILE,
+            default="Dockerfile",
+            help="The Dockerfile: the path as given, else below the context.",
+        ),
+        flag(
+            "--destination",
+            "-d",
+            value=repeated("REF"),
+            help="Push the image to registry/repository[:tag].",
+        ),
+        flag(
+            "--build-arg",
+            value=repeated("KEY[=VALUE]"),
+            help="Set an ARG; KEY alone takes the value of the environment variable KEY.",
+        ),
+        flag(
+            "--target",
+            value=Value("STAGE"),
+            default="the last stage",
+            help="Build this stage and what it needs.",
+        ),
+        flag(
+            "--no-push",
+            value=SWITCH,
+            variable="KANIKO_NO_PUSH",
+            help="Build without pushing, whatever --destination says.",
+        ),
+        flag("--check", value=SWITCH, help="Lint the Dockerfile instead of building it."),
+    ]
+
+
+def inputs(flag: Make) -> list[Flag]:
+    return [
+        flag(
+            "--build-context",
+            value=repeated("NAME=SOURCE"),
+            help="Name a directory, oci-layout://PATH[:TAG] or docker-image://REF for FROM, "
+            "COPY --from and RUN --mount.",
+        ),
+        flag(
+            "--secret",
+            value=repeated("id=ID[,src=FILE|,env=VAR]"),
+            help="Offer a file or variable to RUN --mount=type=secret.",
+        ),
+        flag(
+            "--ssh",
+            value=repeated("default|ID[=SOCKET]"),
+            help="Offer an ssh agent to RUN --mount=type=ssh; the one of SSH_AUTH_SOCK unless "
+            "a socket is given.",
+        ),
+    ]
+
+
+def image(flag: Make) -> list[Flag]:
+    return [
+        flag("--label", value=repeated("KEY=VALUE"), help="Add a label; it wins over LABEL."),
+        flag(
+            "--custom-platform",
+            "--customPlatform",
+            value=Value("OS/ARCH[/VARIANT]"),
+            default="this machine's",
+            help="Platform of base images and of the result; nothing is emulated.",
+        ),
+        flag(
+            "--image-format",
+            value=one_of(*IMAGE_FORMATS),
+            default="oci",
+            help="Media types of manifest, config and layers.",
+        ),
+        flag(
+            "--compression",
+            value=one_of(*COMPRESSIONS),
+            default="gzip",
+            help="Compression of new layers.",
+        ),
+        flag(
+            "--compression-level",
+            value=NUMBER,
+            default="-1, the compression's own",
+            help="Level for --compression.",
+        ),
+        flag(
+            "--reproducible",
+            value=SWITCH,
+            help="The same input gives the same bytes: all times are SOURCE_DATE_EPOCH or 0.",
+        ),
+        flag(
+            "--rewrite-timestamp",
+            value=SWITCH,
+            help="Clamp the times of files in new layers to SOURCE_DATE_EPOCH.",
+        ),
+    ]
+
+
+def outputs(flag: Make) -> list[Flag]:
+    return [
+        flag("--oci-layout-path", value=DIRECTORY, help="Write an OCI image layout."),
+        flag("--tar-path", "--tarPath", value=FILE, help="Write an archive for docker load."),
+        flag(
+            "--digest-file",
+            value=FILE,
+            help="Write the manifest's digest, without a line end.",
+        ),
+        flag(
+            "--image-name-with-digest-file",
+            value=FILE,
+            help="Write repository@digest for each destination, one a line.",
+        ),
+        flag(
+            "--image-name-tag-with-digest-file",
+            value=FILE,
+            help="Write repository:tag@digest for each destination, one a line.",
+        ),
+        flag(
+            "--metadata-file",
+            value=FILE,
+            help="Write digests, size and names as JSON, with the keys of docker buildx.",
+        ),
+    ]
+
+
+def registries(flag: Make) -> list[Flag]:
+    host = repeated("HOST[:PORT]")
+    return [
+        flag("--insecure", value=SWITCH, help="Push over plain http."),
+        flag("--insecure-pull", value=SWITCH, help="Pull over plain http."),
+        flag(
+            "--insecure-registry",
+            value=host,
+            help="Pull from and push to this registry over plain http.",
+        ),
+        flag(
+            "--skip-tls-verify",
+            value=SWITCH,
+            help="Do not verify the certificates of registries that are pushed to.",
+        ),
+        flag(
+            "--skip-tls-verify-pull",
+            value=SWITCH,
+            help="Do not verify the certificates of registries that are pulled from.",
+        ),
+        flag(
+            "--skip-tls-verify-registry",
+            value=host,
+            help="Do not verify the certificate of this registry.",
+        ),
+        flag(
+            "--registry-mirror",
+            value=repeated("HOST[/PREFIX]"),
+            variable="KANIKO_REGISTRY_MIRROR",
+            help="Ask this mirror before docker.io.",
+        ),
+        flag(
+            "--registry-map",
+            value=repeated("REGISTRY=HOST[/PREFIX]"),
+            variable="KANIKO_REGISTRY_MAP",
+            help="Ask this mirror before the registry; several are separated by semicolons.",
+        ),
+        flag(
+            "--skip-default-registry-fallback",
+            value=SWITCH,
+            help="Do not ask the registry itself when its mirrors fail.",
+        ),
+        flag(
+            "--push-retry",
+            value=NUMBER,
+            default="7",
+            help="Retries of a request that may succeed later; more than the default only.",
+        ),
+        flag(
+            "--image-download-retry",
+            value=NUMBER,
+            default="7",
+            help="The same, for pulls.",
+        ),
+        flag(
+            "--registry-certificate",
+            value=repeated("HOST=FILE"),
+            help="Trust the certificates in a PEM file for this registry.",
+        ),
+        flag(
+            "--registry-client-cert",
+            value=repeated("HOST=CERT,KEY"),
+            help="Present a client certificate to this registry.",
+        ),
+    ]
+
+
+def running(flag: Make) -> list[Flag]:
+    return [
+        flag(
+            "--state-dir",
+            value=DIRECTORY,
+            variable="ASYNCKANIKO_STATE_DIR",
+            default="/var/lib/asynckaniko, else below ~/.local/state",
+            help="Where layers are kept and builds work; not on an overlay filesystem.",
+        ),
+        flag("--jobs", value=NUMBER, default="all that can", help="Stages that run at one time."),
+        flag(
+            "--materialize",
+            value=SWITCH,
+            help="Unpack base images even where no step needs their files.",
+        ),
+    ]
+
+
+def display(flag: Make) -> list[Flag]:
+    return [
+        flag(
+            "--progress",
+            value=Value("MODE", OneOf(*PROGRESS)),
+            default="auto",
+            variable="BUILDKIT_PROGRESS",
+            help="How progress is shown on standard error: tty (live), plain, json, quiet (result "
+            "and warnings) or none; auto is tty on a terminal, else plain.",
+        ),
+        flag(
+            "--timings",
+            value=FILE,
+            help="Write where the time went: a page (.html), data (.json) or a trace for "
+            "Perfetto (.trace).",
+        ),
+        flag(
+            "--verbosity",
+            "-v",
+            value=Value("LEVEL", OneOf(*VERBOSITY)),
+            default="info",
+            help="trace, debug, info, warn, error, fatal or panic.",
+        ),
+        flag(
+            "--log-format",
+            value=one_of(*LOG_FORMATS),
+            help="Print kaniko's log lines in this format instead of progress.",
+        ),
+        flag(
+            "--log-timestamp",
+            value=SWITCH,
+            help="Print kaniko's log lines, with the time in each.",
+        ),
+    ]
