@@ -40,8 +40,10 @@ _SECOND = 1_000_000_000
 def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """Write the files to copy to fds[0], as a plain archive ("tar") or a finished layer ("layer").
 
-    Nothing is written before all sources are found. `needs_replace` says that archives were
-    unpacked, which replace what is in their way; `warnings` are for the author.
+    Nothing is written before all sources are found. For output "digest" nothing is written at all:
+    the result has the archive's digest, and `items`, the kinds and names of what was copied.
+    `needs_replace` says that archives were unpacked, which replace what is in their way; `warnings`
+    are for the author.
 
     Raises:
         CopyFailed: a source is missing or cannot be read, or something is in the way.
@@ -60,7 +62,7 @@ def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         view = SourceView(tree, arguments.get("ignore") or ())
         items = _select(view, arguments, fds, excludes)
         plan = plan_copy(items, destination)
-        sink = _open_sink(arguments, fds[0])
+        sink = _open_sink(arguments, fds)
         opened.enter_context(sink)
         tar = TarWriter(sink.write, clamp=arguments.get("clamp"))
         has_archives = any(isinstance(item, Archive) for item in items)
@@ -68,6 +70,9 @@ def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         later_first = len(items) > 1 and not has_archives
         emitter = Emitter(tar, owners=owners, chmod=chmod, later_first=later_first)
         result: dict[str, Any] = {"needs_replace": has_archives, "warnings": plan.warnings}
+        if arguments["output"] == "digest":
+            # A file and a directory with that file in it may be the same archive.
+            result["items"] = [f"{type(item).__name__} {_item_name(item)}" for item in items]
         try:
             _write_directories(plan, emitter)
             copier = _Copier(view, excludes, emitter, is_new=not destination.exists)
@@ -95,10 +100,13 @@ def _open_source(source: Mapping[str, Any]) -> Iterator[RootFS]:
         yield tree
 
 
-def _open_sink(arguments: Mapping[str, Any], descriptor: int) -> FileSink | LayerSink:
+def _open_sink(arguments: Mapping[str, Any], fds: Sequence[int]) -> FileSink | LayerSink | BothSink:
     if arguments["output"] == "tar":
-        return FileSink(descriptor)
-    return LayerSink(descriptor, compression=arguments["compression"], level=arguments.get("level"))
+        return FileSink(fds[0])
+    layer = LayerSink(fds[0], compression=arguments["compression"], level=arguments.get("level"))
+    if arguments["output"] == "both":
+        return BothSink(layer, FileSink(fds[arguments["stream_index"]]))
+    return layer
 
 
 def _select(
@@ -193,6 +201,10 @@ class _Copier:
             return
         with open_file(self._view.tree, file) as descriptor:
             self._archives.emit(descriptor, file.path)
+
+
+def _item_name(item: Item) -> str:
+    return "" if isinstance(item, PickedDirectory) else item.name
 
 
 def _prefix(place: bytes) -> bytes:

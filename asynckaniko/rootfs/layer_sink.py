@@ -43,6 +43,25 @@ class FileSink:
         return {}
 
 
+class DigestSink:
+    """Keeps nothing of an archive but its digest."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+    def write(self, piece: bytearray) -> None:
+        self._digest.update(piece)
+
+    def finish(self) -> dict[str, Any]:
+        return {"digest": self._digest.hexdigest()}
+
+
 class LayerSink:
     """Writes a layer blob to `descriptor` and knows its digests when it is finished.
 
@@ -113,6 +132,28 @@ class LayerSink:
             self._digest.update(data)
             self._size += len(data)
             write_all(self._descriptor, data)
+
+
+class BothSink:
+    """Makes a layer of an archive, and passes the archive on as it is."""
+
+    def __init__(self, layer: LayerSink, stream: FileSink) -> None:
+        self._layer = layer
+        self._stream = stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._layer.__exit__(*error)
+
+    def write(self, piece: bytearray) -> None:
+        """Raises ReaderGone, and what `write_all` does."""
+        self._stream.write(piece)
+        self._layer.write(piece)
+
+    def finish(self) -> dict[str, Any]:
+        return self._layer.finish()
 
 
 def write_all(descriptor: int, data: bytes | bytearray) -> None:

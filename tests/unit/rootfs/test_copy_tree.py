@@ -291,6 +291,16 @@ def test_socket_of_a_context_arrives_as_an_empty_file(tmp_path: Path) -> None:
     assert by_name.contents == {"s": b""}
 
 
+def test_file_capabilities_are_kept(tmp_path: Path) -> None:
+    context = make(tmp_path / "context", {"ping": file(b"elf", mode=0o755)})
+    capability = bytes.fromhex("0100000200200000" + "00" * 12)
+    os.setxattr(context / "ping", "security.capability", capability)
+
+    copied = copy(context, ["ping"], at("x"), chmod="0700", owner=[1, 1])
+
+    assert b"SCHILY.xattr.security.capability=" + capability + b"\n" in copied.content
+
+
 def test_fifo_is_copied_and_not_opened(tmp_path: Path) -> None:
     context = make(tmp_path / "context", {"p": fifo()})
 
@@ -498,6 +508,26 @@ def test_layer_is_the_archive_compressed(context: Path, tmp_path: Path) -> None:
         "needs_replace": False,
         "warnings": [],
     }
+
+
+def test_layer_and_archive_can_be_had_at_once(context: Path, tmp_path: Path) -> None:
+    alone = copy(context, ["."], at("x"), output="layer", compression="gzip")
+
+    with (tmp_path / "stream").open("w+b") as stream:
+        both = copy(
+            context,
+            ["."],
+            at("x"),
+            output="both",
+            compression="gzip",
+            stream_index=1,
+            fds=[stream.fileno()],
+        )
+        stream.seek(0)
+        archive = stream.read()
+
+    assert (both.content, both.result) == (alone.content, alone.result)
+    assert archive == gzip.decompress(both.content)
 
 
 def test_bytes_depend_on_the_context_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
