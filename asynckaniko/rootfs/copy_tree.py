@@ -29,7 +29,7 @@ from asynckaniko.rootfs.copy_plan import (
     plan_copy,
 )
 from asynckaniko.rootfs.copy_sources import PickedDirectory, PickedFile, SourceView
-from asynckaniko.rootfs.layer_sink import FileSink, LayerSink, ReaderGone
+from asynckaniko.rootfs.layer_sink import BothSink, FileSink, LayerSink, ReaderGone
 from asynckaniko.rootfs.paths import RootFS
 from asynckaniko.rootfs.tar_writer import TarWriter
 from asynckaniko.rootfs.trees import open_tree
