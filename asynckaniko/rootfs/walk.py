@@ -48,8 +48,10 @@ def walk(root: int, visitor: Visitor) -> None:
             child = level.next_directory(visitor)
             if child is None:
                 levels.pop()
-                _reopen(levels, level)
-                os.close(level.descriptor)
+                try:
+                    _reopen(levels, level)
+                finally:
+                    os.close(level.descriptor)
                 continue
             levels.append(child)
             if len(levels) > _MOST_OPEN:
