@@ -14,6 +14,7 @@ from asynckaniko.dockerfile.instructions import (
     StageInstruction,
     Warning,
 )
+from asynckaniko.dockerfile.lexer import MOST_INSTRUCTIONS
 from asynckaniko.dockerfile.lint_from import GlobalArgs, check_defaults, check_from
 from asynckaniko.dockerfile.lint_options import Findings, LintOptions
 from asynckaniko.dockerfile.lint_stages import StageLint, StageState
@@ -127,6 +128,7 @@ class _Check:
         self._findings = findings
         self._images: dict[int, str] = {}
         self._states: dict[int, StageState] = {}
+        self._triggered: dict[int, list[StageInstruction]] = {}
 
     def run(self) -> None:
         dockerfile, given = self._dockerfile, self._surroundings
@@ -159,13 +161,16 @@ class _Check:
         return find_base(self._dockerfile, stage, self._images[stage.index])
 
     def _triggers(self, stage: Stage) -> list[StageInstruction]:
-        base = self._base(stage)
-        triggers = base.instructions if base else ()
-        return [
-            parse_trigger(instruction.trigger, stage.base.span)
-            for instruction in triggers
-            if isinstance(instruction, OnBuild)
-        ]
+        known = self._triggered.get(stage.index)
+        if known is None:
+            base, span = self._base(stage), stage.base.span
+            inherited = base.instructions if base else ()
+            texts = [line.trigger for line in inherited if isinstance(line, OnBuild)]
+            # Every stage may take over every trigger: what is short in the file need not be short.
+            if len(texts) + sum(map(len, self._triggered.values())) > MOST_INSTRUCTIONS:
+                raise DockerfileError(f"more than {MOST_INSTRUCTIONS} ONBUILD triggers", span=span)
+            known = self._triggered[stage.index] = [parse_trigger(text, span) for text in texts]
+        return known
 
     def _check_stage(self, stage: Stage, arguments: GlobalArgs) -> None:
         base = self._base(stage)

@@ -302,5 +302,13 @@ def test_flood_of_warnings_is_cut() -> None:
     assert len(found(f"FROM a\nARG {secrets}\nCOPY {variables} /\n")) == 1000
 
 
+def test_triggers_that_multiply_are_an_error() -> None:
+    text = "FROM a AS b\n" + "ONBUILD ENV c=d\n" * 500 + "FROM b\n" * 30
+
+    error = report(text, all_stages=True).error
+
+    assert "10000 ONBUILD triggers" in str(error)
+
+
 def test_every_warning_has_a_rule_with_a_description() -> None:
     assert {rule for rule, _ in found(LOUD)} <= RULES.keys()
