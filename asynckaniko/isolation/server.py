@@ -49,8 +49,8 @@ def main(descriptor: int) -> None:
     processes.close_all_but([descriptor])
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
-    faulthandler.enable()
     _default_signals()
+    faulthandler.enable()
     try:
         request = json.loads(control.recv(_MESSAGE_SIZE))
         for module in request["preload"]:
@@ -68,9 +68,16 @@ def main(descriptor: int) -> None:
 
 
 def _default_signals() -> None:
-    # As PID 1 of a namespace, a process cannot be killed from inside it by a signal that has no
-    # handler; Python's own SIGINT handler would be one.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Start as from a fresh login: what a parent ignored or blocked would reach every command.
+
+    As PID 1 of a namespace, a process is also safe from signals of that namespace that have no
+    handler; Python's own for SIGINT would be one.
+    """
+    for number in signal.valid_signals():
+        # Python needs SIGPIPE ignored. The last two cannot be changed.
+        if number not in {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 class _Server(ABC):

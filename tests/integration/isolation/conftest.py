@@ -3,13 +3,13 @@
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio import create_task_group
+from anyio import create_task_group, sleep
 
 from asynckaniko.concurrency import single_error
 from asynckaniko.isolation.fork_server import ForkServer
@@ -104,6 +104,12 @@ class Machine:
             for reader, _ in pipes:
                 os.close(reader)
         return result, *lines
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other programs do; the test's time limit ends it."""
+    while not condition():  # noqa: ASYNC110  they tell nobody
+        await sleep(0.01)
 
 
 def _busybox() -> str:

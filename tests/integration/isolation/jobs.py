@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import stat
 import sys
 import time
@@ -25,9 +26,11 @@ def surroundings(arguments: Arguments, fds: Sequence[int]) -> dict[str, Any]:
         except FileNotFoundError:  # the one that listed the directory
             continue
     return {
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
         "directory": os.getcwd(),
         "environment": dict(os.environ),
         "ids": [os.getuid(), os.getgid(), os.getgroups()],
+        "ignored": [n for n in range(1, 32) if signal.getsignal(n) == signal.SIG_IGN],
         "modules": sorted(sys.modules),
         "pid": os.getpid(),
         "umask": os.umask(0),

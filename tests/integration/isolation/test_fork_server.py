@@ -101,6 +101,25 @@ async def test_child_has_nothing_of_the_caller(
     assert {"asyncio", "anyio", "aiohttp"}.isdisjoint(found["modules"])
 
 
+@KINDS
+async def test_signals_that_the_caller_ignores_or_blocks_work_in_the_child(
+    namespaces: bool, tmp_path: Path
+) -> None:
+    previous = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        async with ForkServer.start(
+            directory=tmp_path, preload=PRELOAD, namespaces=namespaces
+        ) as server:
+            found = await server.call(f"{JOBS}:surroundings", {})
+    finally:
+        signal.signal(signal.SIGQUIT, previous)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+
+    assert found["blocked"] == []
+    assert found["ignored"] == [signal.SIGPIPE, signal.SIGXFSZ]
+
+
 async def test_environment_of_the_server_is_empty_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
