@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from asynckaniko.errors import ContextError, CopyFailed, DockerfileError
 from asynckaniko.rootfs.copy_tree import produce
 from tests.unit.rootfs.copying import DIRECTORY, FILE, NEW, ROOT, arguments, at, copy
 from tests.unit.rootfs.trees import (
+    RANDOM,
     TIME,
     Node,
     describe,
@@ -564,3 +566,18 @@ def test_reader_that_leaves_ends_the_copy_without_an_error(context: Path) -> Non
 
 def test_deep_destination_of_root_has_no_slash_before_it(context: Path) -> None:
     assert copy(context, ["f"], {**NEW, **ROOT, "path": "/"}).names == ["f"]
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(nodes=RANDOM)
+def test_copying_and_unpacking_is_identity(
+    tmp_path_factory: pytest.TempPathFactory, nodes: dict[str, Node]
+) -> None:
+    base = tmp_path_factory.mktemp("identity")
+    context = make(base / "context", nodes)
+
+    (base / "copied").write_bytes(copy(context, ["."]).content)
+
+    assert describe(unpack(base / "copied", base / "unpacked")) == describe(context)

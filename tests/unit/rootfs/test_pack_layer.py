@@ -5,17 +5,16 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from asynckaniko.errors import HostError, StepFailed
 from asynckaniko.rootfs.pack_layer import pack_upper
 from tests.unit.rootfs.trees import (
+    RANDOM,
     Node,
     contents,
     describe,
@@ -219,42 +218,10 @@ def test_depth_costs_neither_recursion_nor_descriptors(upper: Path, layer: Path)
     assert len(members(layer.read_bytes())) == 2 * depth
 
 
-_NAMES = st.sampled_from(["a", "b", "c", "ä", "x" * 101, ".hidden", "sp ace"])
-_PATHS = st.lists(_NAMES, min_size=1, max_size=3).map("/".join)
-_MODES = st.integers(0, 0o7777)
-_TIMES = st.integers(0, 4 * 10**18)
-_XATTRS = st.dictionaries(st.sampled_from(["user.a", "user.b"]), st.binary(max_size=20), max_size=2)
-_NODES = st.one_of(
-    st.builds(file, st.binary(max_size=2000), mode=_MODES, mtime=_TIMES, xattrs=_XATTRS),
-    st.builds(directory, mode=_MODES, mtime=_TIMES, xattrs=_XATTRS),
-    st.builds(symlink, st.text("ab/.", min_size=1, max_size=150), mtime=_TIMES),
-    st.builds(fifo, mode=_MODES, mtime=_TIMES),
-    st.just(hard_link("?")),
-)
-
-
-def _consistent(nodes: Mapping[str, Node]) -> dict[str, Node]:
-    """Keep what can exist together: nothing below files, hard links to files that are there."""
-    kept: dict[str, Node] = {}
-    for path, node in nodes.items():
-        parents = [str(parent) for parent in Path(path).parents]
-        if any(kept.get(parent, directory()).kind != "directory" for parent in parents):
-            continue
-        if any(other.startswith(path + "/") for other in kept):
-            continue
-        files = [other for other, found in kept.items() if found.kind == "file"]
-        if node.kind == "hard link":
-            if files:
-                kept[path] = hard_link(files[-1])
-        else:
-            kept[path] = node
-    return kept
-
-
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(nodes=st.dictionaries(_PATHS, _NODES, max_size=12).map(_consistent))
+@given(nodes=RANDOM)
 def test_packing_and_unpacking_is_identity(
     tmp_path_factory: pytest.TempPathFactory, nodes: dict[str, Node]
 ) -> None:

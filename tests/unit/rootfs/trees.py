@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hypothesis import strategies as st
+
 TIME = 1_700_000_000_123_456_789
 
 
@@ -132,3 +134,37 @@ def contents(layer: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
         opened = {member.name: tar.extractfile(member) for member in tar if not member.issym()}
         return {name: file.read() for name, file in opened.items() if file is not None}
+
+
+def _consistent(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """Keep what can exist together: nothing below files, hard links to files that are there."""
+    kept: dict[str, Node] = {}
+    for path, node in nodes.items():
+        parents = [str(parent) for parent in Path(path).parents]
+        if any(kept.get(parent, directory()).kind != "directory" for parent in parents):
+            continue
+        if any(other.startswith(path + "/") for other in kept):
+            continue
+        files = [other for other, found in kept.items() if found.kind == "file"]
+        if node.kind == "hard link":
+            if files:
+                kept[path] = hard_link(files[-1])
+        else:
+            kept[path] = node
+    return kept
+
+
+_NAMES = st.sampled_from(["a", "b", "c", "ä", "x" * 101, ".hidden", "sp ace"])
+_PATHS = st.lists(_NAMES, min_size=1, max_size=3).map("/".join)
+_MODES = st.integers(0, 0o7777)
+_TIMES = st.integers(0, 4 * 10**18)
+_XATTRS = st.dictionaries(st.sampled_from(["user.a", "user.b"]), st.binary(max_size=20), max_size=2)
+_NODES = st.one_of(
+    st.builds(file, st.binary(max_size=2000), mode=_MODES, mtime=_TIMES, xattrs=_XATTRS),
+    st.builds(directory, mode=_MODES, mtime=_TIMES, xattrs=_XATTRS),
+    st.builds(symlink, st.text("ab/.", min_size=1, max_size=150), mtime=_TIMES),
+    st.builds(fifo, mode=_MODES, mtime=_TIMES),
+    st.just(hard_link("?")),
+)
+RANDOM = st.dictionaries(_PATHS, _NODES, max_size=12).map(_consistent)
+"""Trees of every kind of entry."""
