@@ -92,12 +92,18 @@ class SourceView:
         """Tell whether .dockerignore excludes `path` with all that a directory contains."""
         if self.ignore is None or not path or not self.ignore.excludes(path):
             return False
-        if not is_directory or not self.ignore.may_include_below(path):
-            return True
-        return not any(
-            not self.hides(f"{path}/{name}", is_directory=is_below)
-            for name, is_below in self._list(path)
-        )
+        pending = [path] if is_directory else []
+        while pending:
+            directory = pending.pop()
+            if not self.ignore.may_include_below(directory):
+                continue
+            for name, is_below in self._list(directory):
+                below = f"{directory}/{name}"
+                if not self.ignore.excludes(below):
+                    return False
+                if is_below:
+                    pending.append(below)
+        return True
 
     def _look(self, path: str) -> Picked:
         """Say what `path` leads to. Raises CopyFailed."""
