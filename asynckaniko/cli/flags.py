@@ -6,6 +6,7 @@ word whatever it looks like, nothing is split at commas. `Command` therefore tur
 `--flag=value` itself, and leaves conversion, help and completion to click.
 """
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from asynckaniko.errors import UsageError
 
 _TEXT_COLUMN = 36
 """Where the text of the help page begins, right of the flags."""
+
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)", re.ASCII)
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -85,6 +90,36 @@ class OneOf(click.ParamType[str | None]):
         return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
 
+class Duration(click.ParamType[float | None]):
+    """A length of time as Go writes it (`336h`, `1h30m`, `90s`); gives seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | None:
+        if isinstance(value, float):
+            return value
+        if not value:
+            return None
+        seconds = parse_duration(value)
+        if seconds is None:
+            raise _invalid(value, param, "a duration like 336h or 1h30m")
+        return seconds
+
+
+def parse_duration(text: str) -> float | None:
+    """Read a duration as Go's time.ParseDuration does; None for anything else."""
+    sign = -1.0 if text.startswith("-") else 1.0
+    digits = text.removeprefix("-").removeprefix("+") if text[:1] in "+-" else text
+    if digits == "0":
+        return 0.0
+    if not _DURATION.fullmatch(digits):
+        return None
+    parts = _DURATION_PART.findall(digits)
+    return sign * sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
 class PathName(click.ParamType[str]):
     """A path, which shells can complete; `kind` is `file` or `dir`."""
 
@@ -116,6 +151,7 @@ class Value:
 SWITCH = Value(type=Boolean())
 NUMBER = Value("N", WholeNumber())
 FILE = Value("FILE", PathName("file"))
+DURATION = Value("DURATION", Duration())
 DIRECTORY = Value("DIR", PathName("dir"))
 
 

@@ -37,23 +37,28 @@ class Interrupted(BaseException):
         self.exit_code = 128 + number
 
 
-def error_report(error: BaseException, *, color: bool = False, memory_limit: int = 0) -> str:
+def error_report(
+    error: BaseException, *, color: bool = False, memory_limit: int = 0, label: str = "error:"
+) -> str:
     """Write a whole report, with a traceback if the error is none of ours.
 
     `memory_limit` is the cgroup's in bytes, 0 if there is none: for commands that were killed.
+    `label` begins the last line.
     """
     if isinstance(error, BaseExceptionGroup):
-        members = [*leaves(error)]
-        return "\n".join(error_report(e, color=color, memory_limit=memory_limit) for e in members)
+        return "\n".join(
+            error_report(leaf, color=color, memory_limit=memory_limit, label=label)
+            for leaf in leaves(error)
+        )
     if not isinstance(error, AsynckanikoError):
         trace = "".join(traceback.format_exception(error))
-        return f"{trace}error: this is a bug in asynckaniko: {type(error).__name__}: {error}\n"
+        return f"{trace}{label} this is a bug in asynckaniko: {type(error).__name__}: {error}\n"
     paint = _paint if color else _leave
     lines = [*_output(error)]
     if error.span:
         lines += excerpt(error.span, error.source or "", color=color)
     lines += [f"hint: {hint}" for hint in _hints(error, memory_limit)]
-    lines.append(f"{paint('error:', 31)} {_message(error)}")
+    lines.append(f"{paint(label, 31)} {_message(error)}")
     return "\n".join((*lines, ""))
 
 

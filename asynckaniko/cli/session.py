@@ -41,11 +41,14 @@ class Session:
         stdout: IO[str],
         stderr: IO[str],
         timings: Path | None = None,
+        command_output: IO[str] | None = None,
     ) -> None:
+        """Where kaniko's log is shown, `command_output` gets what commands print, else stderr."""
         self._options = display
         self._stdout = stdout
         self._stderr = stderr
         self._output = Output(stderr)
+        self._command_output = Output(command_output) if command_output else self._output
         self._timings = timings
         self._timeline = Timeline()
 
@@ -75,7 +78,7 @@ class Session:
 
     def _run(self, work: Callable[[EventSink], Awaitable[Result]]) -> Result:
         async def shown() -> Result:
-            display = open_display(self._options, self._output, self._stderr)
+            display = self._open_display()
             async with showing(display) as sink:
                 with _logging_to(sink, self._options.verbosity):
                     async with interruptible(
@@ -86,13 +89,37 @@ class Session:
 
         return anyio.run(shown, backend_options={"use_uvloop": True})
 
+    def _open_display(self) -> Display:
+        options, write = self._options, self._output.write
+        started = datetime.now(UTC)
+        if options.mode == "log":
+            log = Logrus(
+                write,
+                format=options.log_format,
+                timestamp=options.log_timestamp,
+                verbosity=options.verbosity,
+                started=started,
+            )
+            return KanikoLogDisplay(log, self._command_output.write)
+        if options.mode == "json":
+            return JsonDisplay(write, started=started)
+        if options.mode == "none" or options.verbosity in {"error", "fatal", "panic"}:
+            return NoDisplay()
+        if options.mode == "quiet" or options.verbosity in {"warn", "warning"}:
+            return QuietDisplay(write)
+        if options.mode == "tty":
+            from asynckaniko.cli.progress_live import LiveDisplay
+
+            return LiveDisplay(self._stderr, color=options.color)
+        return PlainDisplay(write, color=options.color)
+
     def _attempt(self, work: Callable[[], None]) -> int:
         try:
             work()
         except BrokenPipeError:
             raise
         except Exception as error:
-            return self._report(error)
+            return self.report(error)
         return 0
 
     def _recording(self, sink: Sink) -> EventSink:
@@ -109,7 +136,8 @@ class Session:
         if self._options.mode == "tty":
             self._output.write(_SHOW_CURSOR)
 
-    def _report(self, error: Exception) -> int:
+    def report(self, error: Exception) -> int:
+        """Print what went wrong and return the exit status."""
         code = exit_code(error)
         if self._options.mode == "json":
             self._output.write(error_line(error, code, at=datetime.now(UTC)))
@@ -124,32 +152,6 @@ class Session:
         from asynckaniko.cli.timeline_files import render_timings
 
         write_result(self._timings, render_timings(self._timeline, self._timings.suffix))
-
-
-def open_display(options: DisplayOptions, output: Output, stderr: IO[str]) -> Display:
-    """Make the display that `options` ask for; it writes to `output`, or draws on `stderr`."""
-    started = datetime.now(UTC)
-    write = output.write
-    if options.mode == "log":
-        log = Logrus(
-            write,
-            format=options.log_format,
-            timestamp=options.log_timestamp,
-            verbosity=options.verbosity,
-            started=started,
-        )
-        return KanikoLogDisplay(log, write)
-    if options.mode == "json":
-        return JsonDisplay(write, started=started)
-    if options.mode == "none" or options.verbosity in {"error", "fatal", "panic"}:
-        return NoDisplay()
-    if options.mode == "quiet" or options.verbosity in {"warn", "warning"}:
-        return QuietDisplay(write)
-    if options.mode == "tty":
-        from asynckaniko.cli.progress_live import LiveDisplay
-
-        return LiveDisplay(stderr, color=options.color)
-    return PlainDisplay(write, color=options.color)
 
 
 def memory_limit() -> int:

@@ -1,0 +1,205 @@
+"""kaniko's own flags, all of them, and which of them cannot be honoured here.
+
+Both projects' flags are here: GoogleContainerTools/kaniko 1.24 and osscontainertools/kaniko 1.28.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from asynckaniko.cli.build_flags import BuildFlags, build_flags
+from asynckaniko.cli.flag_groups import COMPRESSIONS
+from asynckaniko.cli.flags import (
+    DURATION,
+    FILE,
+    NUMBER,
+    SWITCH,
+    Flag,
+    OneOf,
+    Value,
+    repeated,
+)
+from asynckaniko.errors import UsageError
+
+_GROUP = "Flags"
+
+_SHARED = frozenset(
+    {
+        "build_arg",
+        "custom_platform",
+        "destination",
+        "digest_file",
+        "dockerfile",
+        "image_download_retry",
+        "image_format",
+        "image_name_tag_with_digest_file",
+        "image_name_with_digest_file",
+        "insecure",
+        "insecure_pull",
+        "insecure_registry",
+        "label",
+        "materialize",
+        "no_push",
+        "oci_layout_path",
+        "push_retry",
+        "registry_certificate",
+        "registry_client_cert",
+        "registry_map",
+        "registry_mirror",
+        "reproducible",
+        "secret",
+        "skip_default_registry_fallback",
+        "skip_tls_verify",
+        "skip_tls_verify_pull",
+        "skip_tls_verify_registry",
+        "tar_path",
+        "verbosity",
+        "log_format",
+        "log_timestamp",
+        "compression_level",
+    }
+)
+"""Fields of BuildFlags that kaniko has under the same name and with the same meaning."""
+
+_IN_PLACE = "the image's files are never unpacked over this container's"
+
+WITHOUT_EFFECT: Mapping[str, str] = {
+    "snapshot_mode": "every change of a step is seen, whatever the mode",
+    "use_new_run": "every change of a step is seen anyway",
+    "compressed_caching": "layers are never held in memory",
+    "cleanup": _IN_PLACE,
+    "pre_cleanup": _IN_PLACE,
+    "preserve_context": _IN_PLACE,
+    "ignore_var_run": _IN_PLACE,
+    "whitelist_var_run": _IN_PLACE,
+    "force": _IN_PLACE,
+    "kaniko_dir": "state is kept below ASYNCKANIKO_STATE_DIR",
+    "image_fs_extract_retry": "a layer that arrives damaged is fetched again anyway",
+    "skip_unused_stages": "stages that nothing needs are never built",
+    "force_build_metadata": "metadata is always recorded",
+    "azure_container_registry_config": "kaniko ignores it, too",
+}
+"""Accepted, because what they ask for is so or does not arise; the reason is logged at debug."""
+
+REFUSED: Mapping[str, str] = {
+    "annotation": "annotations cannot be set",
+    "bucket": "contexts in buckets are not supported",
+    "cache": "the layer cache is not supported",
+    "credential_helpers": "credential helpers cannot be chosen",
+    "dryrun": "the plan cannot be printed",
+    "git": "git contexts are not supported",
+    "ignore_path": "paths cannot be left out of the image",
+    "push_ignore_immutable_tag_errors": "refused tags are always an error",
+    "single_snapshot": "each step that changes files makes a layer",
+    "skip_push_permission_check": "the right to push is always checked",
+}
+"""Not there yet: refused if used, because leaving them out would change what is built or where."""
+
+DEPRECATED: Mapping[str, tuple[str, str]] = {
+    "customplatform": ("--customPlatform", "custom_platform"),
+    "snapshotmode": ("--snapshotMode", "snapshot_mode"),
+    "tarpath": ("--tarPath", "tar_path"),
+}
+"""Old spellings: as written, and the parameter they set."""
+
+
+def executor_flags() -> list[Flag]:
+    """Make the flags of /kaniko/executor."""
+    ours = {flag.name: flag for flag in build_flags()}
+    shared = [_regrouped(ours[name]) for name in sorted(_SHARED)]
+    return sorted([*shared, *_own_flags()], key=lambda flag: flag.opts[0])
+
+
+def _regrouped(flag: Flag) -> Flag:
+    flag.group = _GROUP
+    # The old spellings are flags of their own here: they are warned of.
+    flag.opts = [name for name in flag.opts if name == name.lower()]
+    return flag
+
+
+def _own_flags() -> list[Flag]:
+    text = Value("TEXT")
+    switches = (
+        *("cache", "cache-copy-layers", "cache-run-layers", "cleanup", "compressed-caching"),
+        *("dryrun", "force", "force-build-metadata", "ignore-var-run", "no-push-cache"),
+        *("pre-cleanup", "preserve-context", "push-ignore-immutable-tag-errors"),
+        *("single-snapshot", "skip-push-permission-check", "skip-unused-stages", "use-new-run"),
+        "whitelist-var-run",
+    )
+    texts = (
+        *("cache-dir", "cache-repo", "context-sub-path", "customPlatform", "kaniko-dir"),
+        *("snapshotMode", "tarPath", "azure-container-registry-config"),
+    )
+    lists = ("annotation", "credential-helpers", "git", "ignore-path", "target")
+    flags = [
+        *(_own(f"--{name}", value=SWITCH) for name in switches),
+        *(_own(f"--{name}", value=text) for name in texts),
+        *(_own(f"--{name}", value=repeated("TEXT")) for name in lists),
+        _own("--bucket", "-b", value=text),
+        _own("--context", "-c", value=FILE),
+        _own("--cache-ttl", value=DURATION),
+        _own("--compression", value=Value("gzip|zstd", OneOf(*COMPRESSIONS[:2]))),
+        _own("--image-fs-extract-retry", value=NUMBER),
+        _own("--snapshot-mode", value=Value("full|redo|time", OneOf("full", "redo", "time"))),
+    ]
+    for flag in flags:
+        flag.hidden = flag.name in {*DEPRECATED, "bucket", "azure_container_registry_config"}
+    return flags
+
+
+def _own(*names: str, value: Value) -> Flag:
+    name = names[0].removeprefix("--").replace("-", "_").lower()
+    if name in REFUSED:
+        help = f"Refused: {REFUSED[name]}."
+    elif name in WITHOUT_EFFECT:
+        help = f"Without effect: {WITHOUT_EFFECT[name]}."
+    else:
+        help = _HELP.get(name, "")
+    return Flag(*names, group=_GROUP, value=value, help=help)
+
+
+_HELP = {
+    "cache_copy_layers": "Cache COPY and ADD, with --cache.",
+    "cache_dir": "Only with --cache.",
+    "cache_repo": "Only with --cache.",
+    "cache_run_layers": "Cache RUN, with --cache.",
+    "cache_ttl": "Only with --cache.",
+    "compression": "Compression of new layers.",
+    "context": "The build context; /workspace/ by default.",
+    "context_sub_path": "Directory within the context.",
+    "no_push_cache": "Only with --cache.",
+    "target": "Build this stage.",
+}
+
+
+def read_flags(values: Mapping[str, Any]) -> BuildFlags:
+    """Turn kaniko's flags into ours.
+
+    Raises:
+        UsageError: a flag whose behaviour is not there.
+    """
+    found = dict(values)
+    for old, (_, name) in DEPRECATED.items():
+        found[name] = found.pop(old) or found[name]
+    for name, reason in REFUSED.items():
+        if _is_used(found[name]):
+            raise UsageError(f"--{name.replace('_', '-')}: {reason}")
+    targets = [target for value in found["target"] for target in value.split(",") if target]
+    if len(targets) > 1:
+        raise UsageError("--target: only one stage can be built at a time")
+    return BuildFlags(
+        context=_context(found["context"], found["context_sub_path"]),
+        target=targets[0] if targets else None,
+        compression=found["compression"],
+        **{name: found[name] for name in _SHARED},
+    )
+
+
+def _is_used(value: Any) -> bool:
+    return any(value) if isinstance(value, tuple) else bool(value)
+
+
+def _context(context: str | None, sub_path: str | None) -> str:
+    context = context or "/workspace/"
+    if not sub_path:
+        return context
+    return f"{context.rstrip('/')}/{sub_path.strip('/')}"
