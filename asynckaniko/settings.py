@@ -28,6 +28,15 @@ class Limits:
     layer_size: int = 1 << 40
     """Bytes of one uncompressed layer."""
     layer_entries: int = 20_000_000
+    context_size: int = 1 << 38
+    """Bytes of an unpacked build context."""
+    context_entries: int = 10_000_000
+    context_seconds: float = 3600.0
+    """Until a context that is fetched is here."""
+    archive_ratio: int = 200
+    """How many times its size a context's archive may unfold to, once that is over 1 GiB."""
+    download_size: int = 64 << 30
+    """Bytes of one file that is downloaded: an archive, or a source of ADD."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

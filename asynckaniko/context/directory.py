@@ -9,7 +9,7 @@ from asynckaniko.dockerfile.patterns import parse_ignore_file
 from asynckaniko.errors import AsynckanikoError, ContextError
 
 IGNORE_FILE = ".dockerignore"
-_IGNORE_SIZE = 4 << 20
+IGNORE_SIZE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +39,21 @@ def open_directory(path: str, *, dockerfile: Path | None = None) -> LocalContext
     if dockerfile is not None:
         candidates.insert(0, dockerfile.with_name(dockerfile.name + IGNORE_FILE))
     for candidate in candidates:
-        content = read_small_file(candidate, limit=_IGNORE_SIZE)
+        content = read_small_file(candidate, limit=IGNORE_SIZE)
         if content is not None:
-            return LocalContext(directory, _parse(content, candidate))
+            return LocalContext(directory, parse_ignored(content, str(candidate)))
     return LocalContext(directory)
 
 
-def _parse(content: bytes, path: Path) -> tuple[str, ...]:
+def parse_ignored(content: bytes, name: str) -> tuple[str, ...]:
+    """Read the patterns of an ignore file; `name` is what errors call it.
+
+    Raises ContextError: a pattern cannot be one.
+    """
     try:
         return tuple(parse_ignore_file(content))
     except AsynckanikoError as error:
-        raise ContextError(f"{path}: {error}") from error
+        raise ContextError(f"{name}: {error}") from error
 
 
 def read_small_file(path: Path, *, limit: int) -> bytes | None:

@@ -1,13 +1,13 @@
-"""Open what `--context` and `--dockerfile` name."""
+"""Open what `--context` and `--dockerfile` name, where that is a directory of this machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from asynckaniko.context.directory import LocalContext, open_directory, read_small_file
+from asynckaniko.context.location import Directory, parse_location
 from asynckaniko.errors import ContextError
 
 DEFAULT_DOCKERFILE = "Dockerfile"
-_DIRECTORY_SCHEME = "dir://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class DockerfileSource:
     path: Path
     content: bytes
     name: str
+    is_local: bool = True
+    """`path` is one of this machine: an ignore file may be beside it."""
 
 
 def open_context(source: str, *, dockerfile: Path | None = None) -> LocalContext:
@@ -28,21 +30,23 @@ def open_context(source: str, *, dockerfile: Path | None = None) -> LocalContext
     return open_directory(_directory_path(source), dockerfile=dockerfile)
 
 
-def read_dockerfile(name: str, *, context: str, limit: int) -> DockerfileSource:
+def read_dockerfile(name: str, *, context: str | None, limit: int) -> DockerfileSource:
     """Find and read the Dockerfile. Blocks: it reads files.
 
-    A path is taken as given, from the working directory, and then from the context. The bare
-    default is looked for in the context first: whoever builds another directory does not mean the
-    Dockerfile that happens to be here. `dockerfile` stands in for `Dockerfile`. Links are followed.
+    A path is taken as given, from the working directory, and then from the context, if that is
+    given. The bare default is looked for in the context first: whoever builds another directory
+    does not mean the Dockerfile that happens to be here. `dockerfile` stands in for `Dockerfile`.
+    Links are followed.
 
     Raises:
         ContextError: there is none, or it is larger than `limit` bytes, or not readable.
     """
-    inside = Path(_directory_path(context)) / name.lstrip("/")
-    candidates = [Path(name), inside]
+    candidates = [Path(name)]
+    if context is not None:
+        candidates.append(Path(_directory_path(context)) / name.lstrip("/"))
     if name == DEFAULT_DOCKERFILE:
         candidates.reverse()
-    for path in [spelling for candidate in candidates for spelling in _spellings(candidate)]:
+    for path in [Path(spelling) for candidate in candidates for spelling in spellings(candidate)]:
         content = read_small_file(path, limit=limit)
         if content is not None:
             return DockerfileSource(path.absolute(), content, name)
@@ -50,20 +54,19 @@ def read_dockerfile(name: str, *, context: str, limit: int) -> DockerfileSource:
     raise ContextError(f"there is no Dockerfile: tried {tried}; name it with --dockerfile")
 
 
-def _spellings(path: Path) -> list[Path]:
+def spellings(name: str | Path) -> list[str]:
+    """List the names a Dockerfile may have that is called `name`."""
+    path = Path(name)
     is_default = path.name == DEFAULT_DOCKERFILE
-    return [path, path.with_name(DEFAULT_DOCKERFILE.lower())] if is_default else [path]
+    return [str(path), str(path.with_name(path.name.lower()))] if is_default else [str(path)]
 
 
 def _directory_path(source: str) -> str:
-    if source.startswith(_DIRECTORY_SCHEME):
-        return source.removeprefix(_DIRECTORY_SCHEME)
-    scheme, separator, _ = source.partition("://")
-    if separator and scheme.isalnum():
-        raise ContextError(
-            f"build context {scheme}://...: this kind of context is not supported;"
-            " give a directory, with or without dir://"
-        )
-    if not source:
-        raise ContextError("build context: the path is empty")
-    return source
+    location = parse_location(source)
+    if isinstance(location, Directory):
+        return location.path
+    scheme = source.partition("://")[0]
+    raise ContextError(
+        f"build context {scheme}://...: this kind of context is not supported here;"
+        " give a directory, with or without dir://"
+    )

@@ -71,6 +71,8 @@ class TarReader:
         self._headers = 0
         self.entries = 0
         """Members so far."""
+        self.is_ended = False
+        """Whether the mark of the archive's end was read, which some archives do without."""
 
     def __iter__(self) -> Iterator[Member]:
         """Yield each member. Raises ArchiveError where the archive is damaged or over a limit."""
@@ -174,6 +176,7 @@ class TarReader:
         if header == _END:
             if self._fill(BLOCK) and self._take(BLOCK) != _END:
                 raise ArchiveError(f"{self._where()}: an empty block between entries")
+            self.is_ended = True
             return None
         return header
 

@@ -61,7 +61,8 @@ def test_relative_context_starts_from_the_working_directory(here: Path) -> None:
         ("file/below", "build context file/below: Not a directory"),
         ("", "build context: the path is empty"),
         ("dir://nowhere", "build context nowhere: No such file"),
-        ("s3://user:password@bucket/x.tar.gz", "build context s3://...: this kind"),
+        ("s3://user:password@bucket/x.tar.gz", "build context s3://bucket/x.tar.gz: this is no"),
+        ("s3://bucket/x.tar.gz", "build context s3://...: this kind"),
         ("https://token@host/x", "build context https://...: this kind"),
     ],
 )

@@ -1,0 +1,236 @@
+"""Read an archive from S3, Google Cloud Storage or Azure Blob Storage, through obstore.
+
+One code path for the three: the object is asked for once, and its parts are fetched several at a
+time and given in order. All parts are of one version of the object (If-Match).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from anyio import Event, create_task_group
+
+from asynckaniko.concurrency import single_error
+from asynckaniko.context.https import WebOptions
+from asynckaniko.context.location import StoredObject
+from asynckaniko.context.options import ObjectStoreOptions
+from asynckaniko.errors import ContextError, IntegrityError, UsageError
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    _Store: TypeAlias = S3Store | GCSStore | AzureStore
+
+_PART_SIZE = 8 << 20
+_PARTS_AT_ONCE = 4
+"""Of which this many may be in memory."""
+_INSTALL = (
+    "pip install 'asynckaniko[objectstore]' (or use the image that has it); without it, a"
+    " presigned https:// URL works as a context too"
+)
+
+
+@asynccontextmanager
+async def open_object(
+    stored: StoredObject, *, options: ObjectStoreOptions, web: WebOptions
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Find an object, for the length of the block; yields the reader of its content.
+
+    Raises:
+        UsageError: obstore is not installed, or the configuration cannot be used.
+        ContextError: no such object, no access, or not reachable.
+    """
+    name = f"{stored.store}://{stored.bucket}/{stored.key}"
+    try:
+        import obstore
+        from obstore import exceptions
+    except ImportError as error:
+        raise UsageError(f"build context {name}: object stores need obstore: {_INSTALL}") from error
+    parts = _Parts(name, stored.key, web)
+    try:
+        parts.store = _open_store(stored, options, web)
+        found = await obstore.head_async(parts.store, stored.key)
+    except FileNotFoundError as error:
+        raise ContextError(f"build context {name}: there is no such object") from error
+    except (exceptions.BaseError, ValueError, OSError) as error:
+        raise _explain(name, error) from error
+    parts.size, parts.etag = found["size"], found["e_tag"]
+    if parts.size > web.limit:
+        raise ContextError(f"build context {name}: larger than {web.limit} bytes")
+    with single_error():
+        async with create_task_group() as tasks:
+            tasks.start_soon(parts.fetch)
+            yield parts.read()
+            tasks.cancel_scope.cancel()
+
+
+class _Parts:
+    """The parts of one object: fetched by a few tasks, read in order by one."""
+
+    store: "_Store"
+
+    def __init__(self, name: str, key: str, web: WebOptions) -> None:
+        self._name = name
+        self._key = key
+        self._web = web
+        self._pieces: dict[int, bytes] = {}
+        self._next = 0
+        self._given = 0
+        self._changed = Event()
+        self.size = 0
+        self.etag: str | None = None
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """Yield the content in order."""
+        while self._given < self.size:
+            while self._given not in self._pieces:
+                changed = self._changed
+                await changed.wait()
+            piece = self._pieces.pop(self._given)
+            self._given += len(piece)
+            self._signal()
+            yield piece
+
+    async def fetch(self) -> None:
+        """Fetch all parts, no further ahead of the reader than memory allows.
+
+        Raises:
+            ContextError, IntegrityError: the object changed, or is not to be had any more.
+        """
+        async with create_task_group() as tasks:
+            for _ in range(_PARTS_AT_ONCE):
+                tasks.start_soon(self._fetch_some)
+
+    async def _fetch_some(self) -> None:
+        while self._next < self.size:
+            start = self._next
+            self._next += _PART_SIZE
+            while start >= self._given + _PARTS_AT_ONCE * _PART_SIZE:
+                await self._changed.wait()
+            self._pieces[start] = await self._fetch_part(start)
+            self._signal()
+
+    async def _fetch_part(self, start: int) -> bytes:
+        import obstore
+        from obstore import exceptions
+
+        end = min(start + _PART_SIZE, self.size)
+        options: dict[str, Any] = {"range": (start, end)}
+        if self.etag:
+            options["if_match"] = self.etag
+        try:
+            found = await obstore.get_async(self.store, self._key, options=options)  # type: ignore[arg-type]
+            data = bytes(await found.bytes_async())
+        except exceptions.PreconditionError as error:
+            raise IntegrityError(
+                f"build context {self._name}: it was replaced while it was read"
+            ) from error
+        except (exceptions.BaseError, ValueError, OSError) as error:
+            raise _explain(self._name, error) from error
+        if len(data) != end - start:
+            raise IntegrityError(
+                f"build context {self._name}: {len(data)} of {end - start} bytes arrived"
+                f" from byte {start} on"
+            )
+        return data
+
+    def _signal(self) -> None:
+        self._changed.set()
+        self._changed = Event()
+
+
+def _open_store(stored: StoredObject, options: ObjectStoreOptions, web: WebOptions) -> "_Store":
+    common = _common(options, web)
+    match stored.store:
+        case "s3":
+            return _s3(stored, options, common)
+        case "gs":
+            return _gcs(stored, options, common)
+        case _:
+            return _azure(stored, options, common)
+
+
+def _common(options: ObjectStoreOptions, web: WebOptions) -> dict[str, Any]:
+    retry = web.retry
+    endpoints = (options.s3_endpoint, options.gcs_endpoint, options.azure_endpoint)
+    client: dict[str, Any] = {
+        "connect_timeout": timedelta(seconds=retry.connect_seconds),
+        "read_timeout": timedelta(seconds=retry.stall_seconds),
+        "timeout": timedelta(seconds=retry.total_seconds),
+        "allow_http": any(endpoint.startswith("http://") for endpoint in endpoints),
+    }
+    if web.ca_files:
+        client["root_certificate"] = b"\n".join(path.read_bytes() for path in web.ca_files)
+    return {
+        "client_options": client,
+        "retry_config": {
+            "max_retries": retry.attempts - 1,
+            "retry_timeout": timedelta(seconds=retry.total_seconds),
+            "backoff": {
+                "init_backoff": timedelta(seconds=retry.first_wait_seconds),
+                "max_backoff": timedelta(seconds=retry.longest_wait_seconds),
+                "base": 2,
+            },
+        },
+    }
+
+
+def _s3(stored: StoredObject, options: ObjectStoreOptions, common: dict[str, Any]) -> "_Store":
+    from obstore.store import S3Store
+
+    config: dict[str, Any] = {**options.s3_credentials}
+    if options.s3_region:
+        config["region"] = options.s3_region
+    endpoint = options.s3_endpoint.rstrip("/")
+    config["virtual_hosted_style_request"] = True
+    if endpoint and (options.s3_force_path_style or _is_address(endpoint)):
+        config["virtual_hosted_style_request"] = False
+        config["endpoint"] = endpoint
+    elif endpoint:
+        # With virtual hosts, obstore wants the bucket in the endpoint.
+        scheme, _, host = endpoint.partition("://")
+        config["endpoint"] = f"{scheme}://{stored.bucket}.{host}"
+    elif "." in stored.bucket:
+        # No certificate covers a host name with these dots.
+        config["virtual_hosted_style_request"] = False
+    return S3Store(stored.bucket, config=config, **common)  # type: ignore[arg-type]
+
+
+def _is_address(endpoint: str) -> bool:
+    """Tell whether no host name can be put before that of the endpoint."""
+    host = urlsplit(endpoint).hostname or ""
+    return host == "localhost" or host.replace(".", "").isdigit() or ":" in host
+
+
+def _gcs(stored: StoredObject, options: ObjectStoreOptions, common: dict[str, Any]) -> "_Store":
+    from obstore.store import GCSStore
+
+    config: dict[str, Any] = {}
+    if options.gcs_endpoint:
+        config["base_url"] = options.gcs_endpoint
+        config["skip_signature"] = True
+    elif options.gcs_credentials_file is not None:
+        config["application_credentials"] = str(options.gcs_credentials_file)
+    return GCSStore(stored.bucket, config=config, **common)  # type: ignore[arg-type]
+
+
+def _azure(stored: StoredObject, options: ObjectStoreOptions, common: dict[str, Any]) -> "_Store":
+    from obstore.store import AzureStore
+
+    config: dict[str, Any] = {
+        "account_name": stored.account,
+        "endpoint": options.azure_endpoint or f"https://{stored.host}",
+    }
+    if options.azure_key:
+        config["account_key"] = options.azure_key
+    elif not options.azure_identity:
+        config["skip_signature"] = True
+    return AzureStore(stored.bucket, config=config, **common)  # type: ignore[arg-type]
+
+
+def _explain(name: str, error: Exception) -> ContextError:
+    """Say what the library says in one line, without its debugging values."""
+    text = " ".join(str(error).partition("\n\nDebug source:")[0].split())
+    return ContextError(f"build context {name}: {text or type(error).__name__}")

@@ -1,0 +1,107 @@
+"""Unpack a build context from an archive, while it arrives.
+
+Its files become the executor's own; everything else an archive may say is held against what a
+context can be. The directory is private to the build, so setuid bits are kept: they are what COPY
+puts into the image.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asynckaniko.errors import ArchiveError
+from asynckaniko.rootfs.decompress import ReadChunk, decompressed
+from asynckaniko.rootfs.paths import RootFS, clean
+from asynckaniko.rootfs.tar_member import ArchiveLimits, Kind, Member
+from asynckaniko.rootfs.tar_reader import TarReader
+from asynckaniko.rootfs.tree_writer import TreeWriter
+from asynckaniko.rootfs.xattrs import CAPABILITY
+
+_CHUNK_SIZE = 256 * 1024
+_RATIO_FROM = 1 << 30
+"""Below this, an archive that unfolds enormously does no harm."""
+
+
+def unpack_context(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+    """Unpack the archive from fds[0] into the empty `directory`. A job.
+
+    Compression is recognised by content. When a file of `announce` (clean paths) is in place, a
+    byte is written to fds[1]. `limits` are `size` and `entries` of the archive, and `ratio` of its
+    size to that of the bytes that arrive. `devices` of the result counts entries left out.
+
+    Raises:
+        ArchiveError: not an archive, damaged, cut short, hostile, or over a limit.
+        OSError: the directory cannot be written.
+    """
+    os.umask(0)
+    source = _Counted(lambda: os.read(fds[0], _CHUNK_SIZE))
+    content = _Counted(decompressed(source.read))
+    limits = arguments["limits"]
+    floor = limits.get("ratio_from", _RATIO_FROM)
+
+    def read() -> bytes:
+        piece = content.read()
+        if content.size > max(floor, limits["ratio"] * source.size):
+            raise ArchiveError(
+                f"it unfolds to more than {limits['ratio']} times its size; a context that truly"
+                " does is better sent without compression"
+            )
+        return piece
+
+    reader = TarReader(read, ArchiveLimits(size=limits["size"], entries=limits["entries"]))
+    announced = {os.fsencode(name) for name in arguments.get("announce") or ()}
+    with (
+        RootFS.at(arguments["directory"]) as tree,
+        _ContextWriter(tree, reader, announced, fds[1] if announced else -1) as writer,
+    ):
+        writer.write()
+        reader.drain()
+        if not source.size:
+            raise ArchiveError("nothing arrived: the archive is empty")
+        if not reader.is_ended:
+            raise ArchiveError("the archive is cut short: its end mark is missing")
+        return {"entries": reader.entries, "size": content.size, "devices": writer.count_devices}
+
+
+class _Counted:
+    def __init__(self, read: ReadChunk) -> None:
+        self._read = read
+        self.size = 0
+
+    def read(self) -> bytes:
+        piece = self._read()
+        self.size += len(piece)
+        return piece
+
+
+class _ContextWriter(TreeWriter):
+    """Gives everything to this process's user, and leaves devices out."""
+
+    tree_is_new = True
+
+    def __init__(
+        self, tree: RootFS, reader: TarReader, announced: set[bytes], announcements: int
+    ) -> None:
+        super().__init__(tree, reader)
+        self._owner = os.geteuid(), os.getegid()
+        self._announced = announced
+        self._announcements = announcements
+        self.count_devices = 0
+
+    def _write_member(self, member: Member) -> None:
+        if member.kind in {Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE}:
+            # Hostile names are refused all the same.
+            clean(member.name)
+            self.count_devices += 1
+            return
+        member.uid, member.gid = self._owner
+        if member.xattrs and self._owner[0]:
+            # Only root may store file capabilities.
+            member.xattrs = {k: v for k, v in member.xattrs.items() if k != CAPABILITY}
+        super()._write_member(member)
+        if self._announced and member.kind is not Kind.DIRECTORY:
+            self._announce(clean(member.name))
+
+    def _announce(self, path: bytes) -> None:
+        if path in self._announced:
+            os.write(self._announcements, b"\n")
