@@ -269,7 +269,7 @@ class ChangeAnswer:
 
 @dataclass(frozen=True)
 class ChangeRequest:
-    """Alter what the registry gets to see: headers that are None are dropped."""
+    """Alter what the registry gets to see of headers that are there; None drops them."""
 
     headers: Mapping[str, str | None] = field(default_factory=dict)
     target: str = ""
@@ -371,7 +371,7 @@ class FaultProxy:
         headers: dict[str, str | None] = {**request.headers, "connection": "close"}
         if isinstance(fault, ChangeRequest):
             target = fault.target or target
-            headers |= fault.headers
+            headers |= {name: value for name, value in fault.headers.items() if name in headers}
         lines = [f"{request.method} {target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
         await upstream.send("\r\n".join([*lines, "", ""]).encode("latin-1"))

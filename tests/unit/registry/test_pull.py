@@ -2,7 +2,8 @@ import pytest
 
 from asynckaniko.errors import IntegrityError
 from asynckaniko.oci.digest import Digest
-from asynckaniko.registry.pull import check_digest, first_byte
+from asynckaniko.registry.download import first_byte
+from asynckaniko.registry.pull import check_digest
 
 WHERE = "blob"
 
