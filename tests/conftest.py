@@ -46,21 +46,27 @@ def private_tmpdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(private_tmpdir: Path) -> Iterator[None]:
+def nothing_left_behind(
+    private_tmpdir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Fail a test that leaves a descriptor, child process, mount or temporary file.
 
     Fixtures of the session are older than this one and so are on both sides of the comparison.
     """
-    before = ledger.take(private_tmpdir)
+
+    def take() -> ledger.Ledger:
+        return ledger.take(private_tmpdir, mounts_below=tmp_path_factory.getbasetemp())
+
+    before = take()
     yield
     # A killed child is a zombie until its parent looks, and a socket lives until its transport is
     # collected: give both a moment, but only if there is something to wait for.
-    left = ledger.compare(before, ledger.take(private_tmpdir))
+    left = ledger.compare(before, take())
     deadline = time.monotonic() + 2
     while left and time.monotonic() < deadline:
         gc.collect()
         time.sleep(0.02)
-        left = ledger.compare(before, ledger.take(private_tmpdir))
+        left = ledger.compare(before, take())
     if left:
         pytest.fail("left behind: " + "; ".join(left), pytrace=False)
 

@@ -58,10 +58,11 @@ class Workspace:
         """Make a build's directory for the length of the block."""
         with resources.state.new_build() as identifier:
             workspace = cls(resources, identifier)
-            await resources.inner.call(
-                "asynckaniko.rootfs.directories:make_directories", {"paths": [workspace.root]}
-            )
             try:
+                # Inside: a call that is cancelled may have done its work.
+                await resources.inner.call(
+                    "asynckaniko.rootfs.directories:make_directories", {"paths": [workspace.root]}
+                )
                 yield workspace
             finally:
                 # Also after cancellation; bounded, since a stuck disk must not hold the process.

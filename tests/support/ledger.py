@@ -15,11 +15,12 @@ class Ledger:
     temporary: frozenset[str]
 
 
-def take(temporary: Path) -> Ledger:
+def take(temporary: Path, *, mounts_below: Path) -> Ledger:
+    """Look around; of the machine's mounts only those below a directory count."""
     return Ledger(
         Counter(_descriptors()),
         frozenset(_children()),
-        frozenset(_mounts()),
+        frozenset(mount for mount in _mounts() if mount.startswith(f"{mounts_below}/")),
         frozenset(os.listdir(temporary)),
     )
 

@@ -7,13 +7,13 @@ from tests.support import ledger, processes
 
 
 def test_everything_held_is_listed(tmp_path: Path) -> None:
-    before = ledger.take(tmp_path)
+    before = ledger.take(tmp_path, mounts_below=tmp_path)
 
     (tmp_path / "left").write_text("x")
     held = os.open(tmp_path / "left", os.O_RDONLY)
     with subprocess.Popen(["sleep", "1000"]) as child:
         _wait_for(child)
-        after = ledger.take(tmp_path)
+        after = ledger.take(tmp_path, mounts_below=tmp_path)
         child.kill()
     os.close(held)
 
@@ -23,7 +23,7 @@ def test_everything_held_is_listed(tmp_path: Path) -> None:
         "in TMPDIR left",
     ]
     (tmp_path / "left").unlink()
-    assert ledger.compare(before, ledger.take(tmp_path)) == []
+    assert ledger.compare(before, ledger.take(tmp_path, mounts_below=tmp_path)) == []
 
 
 def test_processes_that_work_in_a_directory_belong_to_it(tmp_path: Path) -> None:
