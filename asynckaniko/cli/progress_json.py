@@ -41,7 +41,7 @@ class JsonDisplay:
         if isinstance(event, LogMessage):
             fields: dict[str, Any] = {"level": event.level, "name": event.name, "text": event.text}
         else:
-            fields = {name: getattr(event, name) for name in event.__dataclass_fields__}
+            fields = {name: _rounded(getattr(event, name)) for name in event.__dataclass_fields__}
         return to_line({"event": event_name(event), "time": _utc(time), **fields})
 
 
@@ -71,6 +71,11 @@ def to_line(fields: dict[str, Any]) -> str:
         return orjson.dumps(fields).decode() + "\n"
     except TypeError:
         return orjson.dumps(_printable(fields)).decode() + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    """Round seconds to microseconds: more is noise, and hard to read."""
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _printable(value: Any) -> Any:

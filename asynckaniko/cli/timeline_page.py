@@ -46,7 +46,8 @@ ul { list-style: none; display: flex; flex-wrap: wrap; gap: 6px 22px; margin: 0 
 li { white-space: nowrap; }
 li i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 6px; }
 li b { font-weight: 600; font-variant-numeric: tabular-nums; }
-svg { width: 100%; height: auto; display: block; }
+div { overflow-x: auto; }
+svg { width: 100%; min-width: 960px; height: auto; display: block; }
 svg text { fill: var(--text); font: 11px ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
 svg .group { font: 600 13px system-ui, "Segoe UI", Roboto, sans-serif; }
 svg .time, svg .tick { fill: var(--soft); }
@@ -71,7 +72,7 @@ def render_page(timeline: Timeline) -> str:
             f"<h1>{escape(title)}</h1>",
             f'<p class="outcome{mood}">{seconds_text(timeline.seconds)}: {escape(outcome)}</p>',
             f"<ul>{''.join(_legend(groups))}</ul>",
-            _picture(groups, timeline.seconds),
+            f"<div>{_picture(groups, timeline.seconds)}</div>",
             "</body></html>\n",
         )
     )

@@ -34,6 +34,10 @@ def test_event_has_a_name_a_time_and_its_own_fields() -> None:
     ]
 
 
+def test_seconds_are_rounded_to_microseconds() -> None:
+    assert shown((0.0, LayerPulled(digest("x"), 7, 1 / 3, True)))[0]["seconds"] == 0.333333
+
+
 def test_step_is_an_object() -> None:
     (line,) = shown((0.0, StepStarted(MAKE)))
 
