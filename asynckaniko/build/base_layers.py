@@ -65,10 +65,18 @@ class BaseLayers:
             if self._resources.layers.find(layer.diff_id) is None:
                 self._kept.setdefault(layer.descriptor.digest, Event())
 
-    async def stack(self, layers: Sequence[BaseLayer], *, keep: bool, emit: EventSink) -> list[str]:
+    async def stack(
+        self,
+        layers: Sequence[BaseLayer],
+        *,
+        below: Sequence[str] = (),
+        keep: bool,
+        emit: EventSink,
+    ) -> list[str]:
         """Return the directories of `layers`, base first, ready to be overlay lowers.
 
-        All layers are downloaded and unpacked at once, as far as the limits allow.
+        All layers are downloaded and unpacked at once, as far as the limits allow. `below` are the
+        directories they will lie on. With `keep`, their blobs are stored as well.
 
         Raises:
             IntegrityError: digest, size or diffID do not match, or an archive is malformed.
@@ -87,7 +95,7 @@ class BaseLayers:
         for position in range(len(layers)):
             layer_on_disk = unpacked[position]
             directory = await self.settle(
-                layer_on_disk.directory, layer_on_disk.implicit, directories
+                layer_on_disk.directory, layer_on_disk.implicit, [*below, *directories]
             )
             directories.append(directory)
         return directories
@@ -146,17 +154,21 @@ class BaseLayers:
     async def _unpack_while_downloading(
         self, layer: BaseLayer, arguments: dict[str, Any], keep: bool, emit: EventSink
     ) -> Any:
-        """Let the bytes flow from the socket through a pipe into the process that unpacks."""
+        """Let the bytes flow from the socket through a pipe into the process that unpacks.
+
+        Downloads have a limit of their own: what waits for the network must not keep processes
+        that have work to do from starting.
+        """
         with _pipe() as (read_end, write_end), single_error():
             if not keep:
                 async with self._downloads, create_task_group() as tasks:
                     tasks.start_soon(self._feed, layer, write_end, emit)
-                    return await self._resources.work(_UNPACK, arguments, fds=[read_end])
+                    return await self._resources.inner.call(_UNPACK, arguments, fds=[read_end])
             with self._resources.blobs.ingest(layer.descriptor.digest) as ingest:
                 async with self._downloads, create_task_group() as tasks:
                     tasks.start_soon(self._feed, layer, write_end, emit)
                     fds = [read_end, ingest.file]
-                    result = await self._resources.work(_UNPACK, arguments, fds=fds)
+                    result = await self._resources.inner.call(_UNPACK, arguments, fds=fds)
                 ingest.commit()
                 return result
 

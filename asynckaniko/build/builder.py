@@ -46,15 +46,20 @@ _INNER_MODULES = (
     "asynckaniko.rootfs.remove",
     "asynckaniko.rootfs.workdir",
 )
-_OUTER_MODULES = ("asynckaniko.rootfs.copy_tree",)
+_OUTER_MODULES = (
+    "asynckaniko.rootfs.context_files",
+    "asynckaniko.rootfs.copy_tree",
+    "asynckaniko.rootfs.remove",
+    "asynckaniko.rootfs.unpack_context",
+)
 
 
 async def _check_state(state: StateDirectory, inner: ForkServer) -> None:
     """Raise UnsuitableStateDir before anything is downloaded into a place that cannot hold it."""
     with state.new_build() as identifier:
         scratch = f"builds/{identifier}"
-        await inner.call(_MAKE_DIRECTORIES, {"paths": [scratch]})
         try:
+            await inner.call(_MAKE_DIRECTORIES, {"paths": [scratch]})
             await inner.call(_CHECK, {"scratch": scratch})
         finally:
             with move_on_after(_CLEAN_UP_SECONDS, shield=True):

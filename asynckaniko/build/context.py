@@ -7,16 +7,19 @@ from anyio import CapacityLimiter, Lock
 from anyio.abc import TaskGroup
 
 from asynckaniko.build.base_layers import BaseLayers
+from asynckaniko.build.contexts import BuildContexts
 from asynckaniko.build.layers import LayerFiles
 from asynckaniko.build.plan import Plan
+from asynckaniko.build.remote_files import RemoteFile
 from asynckaniko.build.request import BuildRequest
 from asynckaniko.build.scope import GlobalScope
-from asynckaniko.build.sources import FromDirectory
+from asynckaniko.build.sources import FromArrival, FromDirectory
 from asynckaniko.build.workspace import Resources, Workspace
 from asynckaniko.dockerfile.instructions import Dockerfile
 from asynckaniko.events import EventSink
 
 if TYPE_CHECKING:
+    from asynckaniko.build.caching import StepCache
     from asynckaniko.build.export import Exporter
 
 
@@ -36,7 +39,8 @@ class BuildRun:
     dockerfile: Dockerfile
     plan: Plan
     scope: GlobalScope
-    context_source: FromDirectory
+    contexts: BuildContexts
+    context_source: FromDirectory | FromArrival
     timestamps: Timestamps
     resources: Resources
     base_layers: BaseLayers
@@ -50,9 +54,12 @@ class BuildRun:
     keep_blobs: bool = False
     """An output will hold or send base blobs, so a pull for the image stores them too."""
     exporter: "Exporter" = field(init=False)
+    cache: "StepCache" = field(init=False)
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
     network_files: dict[str, str] = field(default_factory=dict)
     """Path in the image to text: resolv.conf and hosts as RUN sees them."""
+    fetched: dict[tuple[str, ...], tuple[list[str], list[RemoteFile]]] = field(default_factory=dict)
+    """What ADDs named by URL, by sources and checksum."""
     context_copies: dict[str, str] = field(default_factory=dict)
     """Parts of contexts that RUN mounts show, by what they hold."""
     context_copies_lock: Lock = field(default_factory=Lock)

@@ -9,18 +9,19 @@ from anyio import CapacityLimiter, create_task_group, to_thread
 from anyio.abc import TaskGroup
 
 from asynckaniko.build.base_layers import BaseLayers
+from asynckaniko.build.caching import StepCache
 from asynckaniko.build.context import BuildRun, Timestamps
+from asynckaniko.build.contexts import BuildContexts
 from asynckaniko.build.export import Exporter, needs_local_blobs, push_references
 from asynckaniko.build.images import ImageFinder
 from asynckaniko.build.layers import LayerFiles
 from asynckaniko.build.plan import Plan, Planner
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.build.scope import GlobalScope, platform_args
-from asynckaniko.build.sources import FromDirectory, FromImage, Source
+from asynckaniko.build.sources import FromImage, Source
 from asynckaniko.build.stage import StageRun
 from asynckaniko.build.workspace import Resources, Workspace
 from asynckaniko.concurrency import SingleFlight, single_error
-from asynckaniko.context.source import open_context, read_dockerfile
 from asynckaniko.dockerfile.instructions import Dockerfile
 from asynckaniko.dockerfile.parser import parse
 from asynckaniko.errors import AsynckanikoError, DockerfileError, UsageError
@@ -41,10 +42,24 @@ async def execute(
     emit: EventSink,
 ) -> BuildResult:
     """Build `request` with what the Builder shares. Raises AsynckanikoError."""
-    started = time.monotonic()
     check(request)
+    async with BuildContexts.open(request, resources, emit) as contexts:
+        return await _execute(request, contexts, resources, base_layers, emit)
+
+
+async def _execute(
+    request: BuildRequest,
+    contexts: BuildContexts,
+    resources: Resources,
+    base_layers: BaseLayers,
+    emit: EventSink,
+) -> BuildResult:
+    started = time.monotonic()
     repositories = push_references(request.outputs)
-    dockerfile, context = await _read(request, resources)
+    found, context = await contexts.read_dockerfile()
+    dockerfile = await to_thread.run_sync(
+        partial(parse_located, found.content, name=found.name), limiter=resources.disk
+    )
     platform = Platform.parse(request.platform) if request.platform else Platform.host()
     target_name = request.target or _last_stage_name(dockerfile)
     scope = _located(
@@ -59,7 +74,9 @@ async def execute(
         async with create_task_group() as tasks:
             for repository in repositories:
                 tasks.start_soon(partial(resources.registry.check_push, repository, emit=emit))
-            plan = await _plan(request, dockerfile, scope, platform, resources, tasks, emit)
+            plan = await _plan(
+                request, dockerfile, scope, platform, contexts, resources, tasks, emit
+            )
             emit(
                 BuildStarted(
                     dockerfile.name,
@@ -85,6 +102,7 @@ async def execute(
                             dockerfile=dockerfile,
                             plan=plan,
                             scope=scope,
+                            contexts=contexts,
                             context_source=context,
                             timestamps=_timestamps(request, scope),
                             resources=resources,
@@ -115,18 +133,6 @@ def check(request: BuildRequest) -> None:
         raise UsageError("zstd layers need the OCI format; Docker's has only gzip")
 
 
-async def _read(request: BuildRequest, resources: Resources) -> tuple[Dockerfile, FromDirectory]:
-    limit = resources.settings.limits.dockerfile_size
-
-    def read() -> tuple[Dockerfile, FromDirectory]:
-        found = read_dockerfile(request.dockerfile, context=request.context, limit=limit)
-        opened = open_context(request.context, dockerfile=found.path)
-        dockerfile = parse_located(found.content, name=found.name)
-        return dockerfile, FromDirectory(opened.directory, tuple(opened.ignore))
-
-    return await to_thread.run_sync(read, limiter=resources.disk)
-
-
 def parse_located(content: bytes, *, name: str) -> Dockerfile:
     """Parse; an error carries the text, so that it can be shown with its lines."""
     try:
@@ -153,6 +159,7 @@ async def _plan(
     dockerfile: Dockerfile,
     scope: GlobalScope,
     platform: Platform,
+    contexts: BuildContexts,
     resources: Resources,
     tasks: TaskGroup,
     emit: EventSink,
@@ -160,6 +167,7 @@ async def _plan(
     finder = ImageFinder(
         resources.registry,
         request.build_contexts,
+        contexts,
         resources.disk,
         emit,
         SingleFlight(tasks),
@@ -241,14 +249,19 @@ async def _network_files(resources: Resources) -> dict[str, str]:
 async def _run_stages(run: BuildRun, tasks: TaskGroup) -> BuildResult:
     """Run each stage as a task; stages wait for one another where they must."""
     run.exporter = Exporter(run)
+    run.cache = StepCache(run)
+    await run.cache.look_up()
     lineage = set(run.plan.lineage())
+    needed = run.plan.needed()
     stages: dict[int, StageRun] = {}
     for planned in run.plan.in_order():
-        stages[planned.index] = StageRun(run, planned, stages, in_image=planned.index in lineage)
+        if planned.index in needed:
+            stages[planned.index] = StageRun(run, planned, stages, planned.index in lineage)
     for stage in stages.values():
         tasks.start_soon(stage.build)
     target = stages[run.plan.target]
     await target.done.wait()
+    await run.contexts.settle()
     config = target.config.fork()
     config.created = run.timestamps.created
     labels = {**(config.runtime.get("Labels") or {}), **run.request.labels}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 
-from asynckaniko.build.sources import BaseImage, FromDirectory, FromImage, Source
+from asynckaniko.build.contexts import BuildContexts
+from asynckaniko.build.sources import BaseImage, FromImage, Source
 from asynckaniko.concurrency import SingleFlight
-from asynckaniko.context.source import open_context
-from asynckaniko.errors import InvalidReference, UsageError
+from asynckaniko.errors import ContextError, InvalidReference
 from asynckaniko.events import BaseResolved, EventSink
 from asynckaniko.oci.config import ImageConfig
 from asynckaniko.oci.platform import Platform
@@ -27,6 +27,7 @@ class ImageFinder:
 
     registry: RegistryClient
     build_contexts: Mapping[str, str]
+    contexts: BuildContexts
     disk: CapacityLimiter
     emit: EventSink
     flights: SingleFlight[tuple[str, Platform], FromImage]
@@ -49,13 +50,10 @@ class ImageFinder:
             return await self.image(value.removeprefix(_IMAGE), platform)
         if value.startswith(_LAYOUT):
             return await self._layout(name, value, platform)
-        if "://" in value and not value.startswith("dir://"):
-            raise UsageError(
-                f"--build-context {name}={value}: expected a directory,"
-                f" {_LAYOUT}PATH[:TAG] or {_IMAGE}REFERENCE"
-            )
-        opened = await to_thread.run_sync(open_context, value, limiter=self.disk)
-        return FromDirectory(opened.directory, tuple(opened.ignore))
+        try:
+            return await self.contexts.named(value)
+        except ContextError as error:
+            raise ContextError(f"--build-context {name}: {error}") from error
 
     async def _layout(self, name: str, value: str, platform: Platform) -> FromImage:
         text = value.removeprefix(_LAYOUT)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from anyio import create_task_group
 
 from asynckaniko.build.scope import GlobalScope
-from asynckaniko.build.sources import FromImage, FromScratch, FromStage, Source
+from asynckaniko.build.sources import BaseLayer, FromImage, FromScratch, FromStage, Source
 from asynckaniko.dockerfile.instructions import (
     Add,
     Copy,
@@ -44,6 +44,8 @@ class PlannedStage:
     """How many of `instructions` are triggers."""
     sources: dict[str, Source] = field(default_factory=dict)
     """What each `--from` value and `from=` of a mount means in this stage."""
+    hits: dict[int, BaseLayer] = field(default_factory=dict)
+    """Layers that a cache has for instructions, by position: those are not carried out."""
 
     @property
     def index(self) -> int:
@@ -51,7 +53,22 @@ class PlannedStage:
 
     def uses(self) -> set[int]:
         """List the stages whose files this one reads (not the one it is based on)."""
-        return {source.index for source in self.sources.values() if isinstance(source, FromStage)}
+        names = {
+            name
+            for position, instruction in enumerate(self.instructions)
+            if position not in self.hits
+            for name in sources_of(instruction)
+        }
+        found = [self.sources[name] for name in names if name in self.sources]
+        return {source.index for source in found if isinstance(source, FromStage)}
+
+    def looks_at_files(self, *, after: int = -1) -> bool:
+        """Tell whether an instruction after position `after` looks at the stage's files."""
+        return any(
+            isinstance(instruction, Run | Copy | Add | Workdir) and position not in self.hits
+            for position, instruction in enumerate(self.instructions)
+            if position > after
+        )
 
 
 @dataclass(slots=True)
@@ -71,13 +88,28 @@ class Plan:
     def in_order(self) -> list[PlannedStage]:
         return [self.stages[index] for index in sorted(self.stages)]
 
-    def consumers(self, index: int) -> list[PlannedStage]:
-        """List the stages that read files of stage `index`."""
-        return [stage for stage in self.stages.values() if index in stage.uses()]
+    def has_readers(self, index: int) -> bool:
+        """Tell whether a later stage looks at the files that stage `index` leaves."""
+        needed = self.needed()
+        if any(index in self.stages[other].uses() for other in needed):
+            return True
+        children = [i for i in needed if self.stages[i].base == FromStage(index)]
+        return any(self.stages[i].looks_at_files() or self.has_readers(i) for i in children)
 
-    def children(self, index: int) -> list[PlannedStage]:
-        """List the stages that are FROM stage `index`."""
-        return [stage for stage in self.stages.values() if stage.base == FromStage(index)]
+    def needed(self) -> set[int]:
+        """List the stages that have to be carried out: cached steps need nothing of others."""
+        needed: set[int] = set()
+        waiting = [self.target]
+        while waiting:
+            index = waiting.pop()
+            if index in needed:
+                continue
+            needed.add(index)
+            stage = self.stages[index]
+            waiting += stage.uses()
+            if isinstance(stage.base, FromStage):
+                waiting.append(stage.base.index)
+        return needed
 
 
 class Planner:
@@ -199,8 +231,3 @@ def source_names(instructions: tuple[StageInstruction, ...]) -> dict[str, Source
         except DockerfileError as error:
             raise error.at(instruction.span) from None
     return names
-
-
-def touches_files(instruction: StageInstruction) -> bool:
-    """Tell whether an instruction makes a layer."""
-    return isinstance(instruction, Run | Copy | Add | Workdir)

@@ -1,4 +1,4 @@
-"""ADD from elsewhere: URLs are downloaded before the copy begins."""
+"""ADD from elsewhere: URLs are downloaded and repositories fetched before the copy begins."""
 
 import os
 import re
@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from asynckaniko.build.sources import FromDirectory
+from asynckaniko.context.git_url import is_git_url, parse_git_url
 from asynckaniko.context.https import download
-from asynckaniko.errors import AsynckanikoError, CopyFailed, DockerfileError
+from asynckaniko.context.location import shown
+from asynckaniko.errors import AsynckanikoError, ContextError, CopyFailed, DockerfileError
 from asynckaniko.store.blobs import Ingest
 
 if TYPE_CHECKING:
     from asynckaniko.build.context import BuildRun
 
-_GIT = re.compile(r"git://|ssh://|git@[^/:]+:|https?://[^?#]+\.git(?:[?#].*)?$")
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _UNNAMED = "__unnamed__"
 _MODE = 0o600
 
@@ -39,7 +42,7 @@ class RemoteFile:
 
 def is_remote(source: str) -> bool:
     """Tell whether a COPY or ADD source is a URL or a git repository."""
-    return source.startswith(("http://", "https://")) or bool(_GIT.match(source))
+    return source.startswith(("http://", "https://")) or is_git_url(source)
 
 
 async def fetch_remote(
@@ -60,22 +63,52 @@ async def fetch_remote(
     return [source for source in sources if not is_remote(source)], files
 
 
-async def _fetch(run: "BuildRun", url: str, checksum: str) -> RemoteFile:
-    if _GIT.match(url):
-        raise CopyFailed(
-            f"ADD {url}: git repositories cannot be added; clone it in a stage with RUN git clone"
+async def fetch_repository(
+    run: "BuildRun", sources: Sequence[str], *, checksum: str, keep_git_dir: bool | None
+) -> FromDirectory | None:
+    """Fetch the git repository that is the source of an ADD; None if there is none among them.
+
+    Raises:
+        DockerfileError: there are other sources too, or the checksum is no commit.
+        CopyFailed: it cannot be fetched, or is at another commit.
+    """
+    if not any(is_git_url(source) for source in sources):
+        return None
+    if len(sources) != 1:
+        raise DockerfileError(
+            "ADD takes a git repository or other sources, not both; use one ADD for each"
         )
+    if checksum and not _COMMIT.fullmatch(checksum):
+        raise DockerfileError(f"--checksum={checksum} is no commit: 7 to 64 hex digits")
+    try:
+        repository = parse_git_url(sources[0])
+    except ContextError as error:
+        raise DockerfileError(f"ADD: {error}") from error
+    try:
+        return await run.contexts.repository(
+            repository, checksum=checksum, keep_git_dir=keep_git_dir
+        )
+    except AsynckanikoError as error:
+        raise CopyFailed(f"ADD: {error}") from error
+
+
+async def _fetch(run: "BuildRun", url: str, checksum: str) -> RemoteFile:
     ingest = run.layer_files.new()
-    resources = run.resources
     try:
         found = await download(
             url,
             ingest.file,
             checksum=checksum,
-            retry=resources.settings.retry,
-            disk=resources.disk,
+            options=run.contexts.reach.web,
+            disk=run.resources.disk,
+            emit=run.emit,
         )
     except AsynckanikoError as error:
         raise CopyFailed(f"ADD: {error}") from error
     os.lseek(ingest.file, 0, os.SEEK_SET)
     return RemoteFile(found.name or _UNNAMED, ingest, found.modified)
+
+
+def shown_sources(sources: Sequence[str]) -> list[str]:
+    """Return the sources as history may tell of them: without passwords and signatures."""
+    return [shown(source) if is_remote(source) else source for source in sources]

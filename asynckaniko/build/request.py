@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from asynckaniko.context.options import ContextOptions
 from asynckaniko.oci.config import ImageConfig
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.manifest import Manifest
@@ -63,13 +64,31 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """Where layers of earlier builds are looked for, and this build's are put."""
+
+    repository: str = ""
+    """`registry/repository`, one tag per layer; empty: only the state directory."""
+    local: bool = True
+    """Look in the state directory, and keep layers there."""
+    write: bool = True
+    """Put new layers into `repository`."""
+    run_layers: bool = True
+    """Cache RUN and WORKDIR."""
+    copy_layers: bool = False
+    """Cache COPY and ADD."""
+    ttl_seconds: float = 336 * 3600.0
+    """Older layers are not used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """One image to build. Only `context` is required."""
 
     context: str
-    """A directory, with or without `dir://`."""
+    """A directory, with or without `dir://`, or another of the forms in docs/contexts.md."""
     dockerfile: str = "Dockerfile"
-    """A path: as given, else below the context."""
+    """A path: as given, else below the context; or an http(s) URL."""
     target: str = ""
     """Stage name; empty means the last stage."""
     platform: str = ""
@@ -77,11 +96,13 @@ class BuildRequest:
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     build_contexts: Mapping[str, str] = field(default_factory=dict)
-    """Name to directory, `oci-layout://PATH[:TAG]` or `docker-image://REFERENCE`."""
+    """Name to context, `oci-layout://PATH[:TAG]` or `docker-image://REFERENCE`."""
+    context_options: ContextOptions = field(default_factory=ContextOptions)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     ssh: Mapping[str, Path] = field(default_factory=dict)
     """Name (`default`, mostly) to an agent's socket."""
     outputs: tuple[Output, ...] = ()
+    cache: Cache | None = None
     source_date_epoch: int | None = None
     """POSIX seconds for `created` of config and history."""
     rewrite_timestamp: bool = False

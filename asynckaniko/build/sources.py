@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from asynckaniko.context.arrival import Arrival
 from asynckaniko.errors import IntegrityError
 from asynckaniko.oci.config import ImageConfig
 from asynckaniko.oci.descriptor import Descriptor
@@ -18,11 +19,12 @@ Origin: TypeAlias = Repository | LayoutReader
 
 @dataclass(frozen=True, slots=True)
 class BaseLayer:
-    """A layer of a base image that may or may not be on this machine."""
+    """A layer made elsewhere or earlier, that may or may not be on this machine."""
 
     descriptor: Descriptor
     diff_id: DiffID
-    origin: Origin
+    origin: Origin | None
+    """None: in the blob store, and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +78,16 @@ class FromDirectory:
     ignore: tuple[str, ...] = ()
 
 
-Source: TypeAlias = FromImage | FromStage | FromScratch | FromDirectory
+@dataclass(frozen=True, slots=True)
+class FromArrival:
+    """A context that may still be on its way; `contexts.arrived` waits and makes a directory of it.
+
+    `dockerfile` is a Dockerfile elsewhere on this machine, whose own ignore file then counts.
+    """
+
+    arrival: Arrival
+    dockerfile: Path | None = None
+
+
+Settled: TypeAlias = FromImage | FromStage | FromScratch | FromDirectory
+Source: TypeAlias = Settled | FromArrival

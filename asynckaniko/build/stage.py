@@ -3,19 +3,19 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from anyio import Event
 
 from asynckaniko.build.context import BuildRun
 from asynckaniko.build.files import Stack, StageFiles
 from asynckaniko.build.layers import ImageLayer, PackedLayer, StepLayer
-from asynckaniko.build.plan import PlannedStage, touches_files
-from asynckaniko.build.scope import StageScope
+from asynckaniko.build.plan import PlannedStage
 from asynckaniko.build.sources import BaseLayer, FromImage, FromStage
+from asynckaniko.build.state import StageState
 from asynckaniko.build.steps.copy import copy_files, copy_whole_directory
-from asynckaniko.build.steps.metadata import MetadataSteps, resolve_workdir
-from asynckaniko.build.steps.run import run_command
+from asynckaniko.build.steps.metadata import resolve_workdir
+from asynckaniko.build.steps.run import prepare_run, run_command
+from asynckaniko.build.steps.transfer import expand_transfer
 from asynckaniko.build.steps.workdir import make_workdir
 from asynckaniko.dockerfile.instructions import Add, Copy, Run, StageInstruction, Workdir
 from asynckaniko.errors import AsynckanikoError
@@ -28,7 +28,7 @@ from asynckaniko.events import (
     StepFinished,
     StepStarted,
 )
-from asynckaniko.oci.config import DEFAULT_PATH, History, ImageConfig
+from asynckaniko.oci.config import History, ImageConfig
 
 _COMMENT = "asynckaniko"
 _PACK = "asynckaniko.rootfs.pack_layer:pack_upper"
@@ -42,13 +42,16 @@ class StageRun:
     run: BuildRun
     planned: PlannedStage
     others: "dict[int, StageRun]"
+    in_image: bool
+    """Its steps are layers of the image. Others are packed only to be cached."""
     done: Event = field(default_factory=Event)
-    config: ImageConfig = field(init=False)
-    scope: StageScope = field(init=False)
+    state: StageState = field(init=False)
     layers: list[ImageLayer] = field(default_factory=list)
     files: StageFiles = field(init=False)
-    in_image: bool = False
-    """Its steps are layers of the image; those of other stages are never packed."""
+
+    @property
+    def config(self) -> ImageConfig:
+        return self.state.config
 
     async def build(self) -> None:
         """Build the stage.
@@ -60,78 +63,65 @@ class StageRun:
         await self._start_on_base()
         started = time.monotonic()
         self.run.emit(StageStarted(label))
-        if self._needs_base_files():
-            self.run.tasks.start_soon(self.files.lowers)
-        metadata = MetadataSteps(self.config, self.scope)
         for position, instruction in enumerate(instructions):
-            step = Step(
-                label,
-                position + 1,
-                len(instructions),
-                one_line(instruction),
-                instruction.span.first,
-            )
-            await self._step(instruction, step, position, metadata)
+            text, line = one_line(instruction), instruction.span.first
+            step = Step(label, position + 1, len(instructions), text, line)
+            await self._step(instruction, step, position)
         self.run.emit(StageFinished(label, time.monotonic() - started))
         self.done.set()
 
     async def _start_on_base(self) -> None:
         base = self.planned.base
-        match base:
-            case FromStage(index):
-                parent = self.others[index]
-                await parent.done.wait()
-                self.config = parent.config.fork()
-                self.scope = parent.scope.fork()
-                self.layers = list(parent.layers)
-                self.files = self._files(parent.files.lowers, parent.files)
-            case FromImage(image):
-                self.config = image.config.fork()
-                self.config.created = ""
-                self.layers = list(image.layers)
-                self.files = self._base_files(image.layers)
-            case _:
-                self.config = ImageConfig.scratch(self.planned.platform)
-                self.files = self._base_files(())
-        self.config.runtime.pop("OnBuild", None)
-        if not any(entry.startswith("PATH=") for entry in self.config.env):
-            self.config.runtime["Env"] = [*self.config.env, DEFAULT_PATH]
-        if not isinstance(base, FromStage):
-            self.scope = StageScope.for_base(self.run.scope, self.config.env)
-        if not isinstance(base, FromStage | FromImage):
-            await copy_whole_directory(self, base)
-
-    def _files(self, stack: Any, parent: StageFiles) -> StageFiles:
-        return StageFiles(stack, unpack=self._unpack, base_is_here=lambda: not parent.is_unseen)
-
-    def _base_files(self, layers: Sequence[BaseLayer]) -> StageFiles:
-        keep = self.in_image and self.run.keep_blobs
-        if keep and self._needs_base_files():
-            self.run.base_layers.reserve(layers)
-        if self.in_image:
-            for layer in layers:
-                self.run.exporter.add(layer)
-
-        async def stack() -> Stack:
-            return await self.run.base_layers.stack(layers, keep=keep, emit=self.run.emit)
-
-        return StageFiles(
-            stack,
+        parent = None
+        if isinstance(base, FromStage):
+            parent = self.others[base.index]
+            await parent.done.wait()
+            self.layers = list(parent.layers)
+        self.state = StageState.start(self.run, self.planned, parent.state if parent else None)
+        base_layers = self.run.base_layers
+        self.files = StageFiles(
+            parent.files if parent else None,
+            fetch=self._fetch,
             unpack=self._unpack,
-            base_is_here=lambda: self.run.base_layers.are_unpacked(layers),
+            is_here=base_layers.are_unpacked,
+        )
+        if isinstance(base, FromImage):
+            self._add_base_layers(base.image.layers)
+        elif parent is None:
+            await copy_whole_directory(self, base)
+        if self._will_look_at_files():
+            self.run.tasks.start_soon(self.files.lowers)
+
+    def _add_base_layers(self, layers: Sequence[BaseLayer]) -> None:
+        if self._keeps_blobs and self._will_look_at_files():
+            self.run.base_layers.reserve(layers)
+        for layer in layers:
+            self._add(layer)
+
+    def _add(self, layer: ImageLayer) -> None:
+        self.layers.append(layer)
+        if isinstance(layer, BaseLayer):
+            self.files.add(layer)
+        if self.in_image:
+            self.run.exporter.add(layer)
+
+    @property
+    def _keeps_blobs(self) -> bool:
+        return self.in_image and self.run.keep_blobs
+
+    async def _fetch(self, layers: Sequence[BaseLayer], below: Stack) -> Stack:
+        return await self.run.base_layers.stack(
+            layers, below=below, keep=self._keeps_blobs, emit=self.run.emit
         )
 
-    def _needs_base_files(self) -> bool:
+    def _will_look_at_files(self) -> bool:
         """Tell, before the first step, that some step will look at the base for certain."""
-        return any(isinstance(line, Run | Workdir) for line in self.planned.instructions)
+        return any(
+            isinstance(line, Run | Workdir) and position not in self.planned.hits
+            for position, line in enumerate(self.planned.instructions)
+        )
 
-    async def _step(
-        self,
-        instruction: StageInstruction,
-        step: Step,
-        position: int,
-        metadata: MetadataSteps,
-    ) -> None:
+    async def _step(self, instruction: StageInstruction, step: Step, position: int) -> None:
         emit = self.run.emit
         started = time.monotonic()
         emit(StepStarted(step))
@@ -139,62 +129,68 @@ class StageRun:
             if isinstance(instruction, Run | Copy | Add | Workdir):
                 await self._file_step(instruction, step, position)
             else:
-                trace = metadata.apply(instruction)
+                trace = self.state.metadata.apply(instruction)
                 if trace is not None:
-                    self.config.add_history(self._history(trace, empty_layer=True))
+                    self._remember(trace, empty_layer=True)
         except AsynckanikoError as error:
             emit(StepFailedEvent(step, time.monotonic() - started, error.message))
             raise error.at(instruction.span, self.run.dockerfile.text) from error.__cause__
-        emit(StepFinished(step, time.monotonic() - started))
+        cached = position in self.planned.hits
+        emit(StepFinished(step, time.monotonic() - started, cached=cached))
 
     async def _file_step(
         self, instruction: Run | Copy | Add | Workdir, step: Step, position: int
     ) -> None:
+        hit = self.planned.hits.get(position)
         match instruction:
             case Run():
-                text = await run_command(self, instruction, step)
+                prepared = prepare_run(self.state, instruction)
+                if hit is None:
+                    await run_command(self, prepared, step, position)
+                text = prepared.history
             case Copy() | Add():
-                text = await copy_files(self, instruction, step, position)
+                transfer = await expand_transfer(self.state, instruction)
+                if hit is None:
+                    await copy_files(self, transfer, step, position)
+                text = transfer.history
             case Workdir(path=path):
-                target = resolve_workdir(self.config, self.scope.expand(path))
+                target = resolve_workdir(self.config, self.state.scope.expand(path))
                 self.config.runtime["WorkingDir"] = target
                 text = f"WORKDIR {target}"
                 if target == "/":
-                    self.config.add_history(self._history(text, empty_layer=True))
+                    self._remember(text, empty_layer=True)
                     return
-                await make_workdir(self, target, step)
-        self.config.add_history(self._history(text))
+                if hit is None:
+                    await make_workdir(self, target, step, position)
+        if hit is not None:
+            self._add(hit)
+        self._remember(text)
 
-    def _history(self, text: str, *, empty_layer: bool = False) -> History:
-        return History(
-            text,
-            created=self.run.timestamps.created,
-            empty_layer=empty_layer,
-            comment=_COMMENT,
-        )
+    def _remember(self, text: str, *, empty_layer: bool = False) -> None:
+        created = self.run.timestamps.created
+        entry = History(text, created=created, empty_layer=empty_layer, comment=_COMMENT)
+        self.config.add_history(entry)
 
     def files_needed_after(self, position: int) -> bool:
         """Tell whether anything will look at this stage's files after instruction `position`."""
-        later = self.planned.instructions[position + 1 :]
-        return any(map(touches_files, later)) or self._has_readers(self.planned.index)
-
-    def _has_readers(self, index: int) -> bool:
         plan = self.run.plan
-        return bool(plan.consumers(index)) or any(
-            any(map(touches_files, child.instructions)) or self._has_readers(child.index)
-            for child in plan.children(index)
-        )
+        return self.planned.looks_at_files(after=position) or plan.has_readers(self.planned.index)
 
-    def add_upper(self, upper: str, step: Step) -> None:
-        """Put a step's directory on the stack and, for the image, pack it in the background."""
+    def add_base_directory(self, upper: str) -> None:
+        """Begin with a directory of files that is no image (FROM a named context)."""
+        base = self.planned.stage.base
+        self.add_upper(upper, Step(self.planned.stage.label, 0, 0, base.original, 0), -1)
+        self._remember(f"COPY . / # {base.original}")
+
+    def add_upper(self, upper: str, step: Step, position: int) -> None:
+        """Put a step's directory on the stack; pack it in the background if anyone wants it."""
         self.files.add(upper)
         layer = StepLayer(step)
-        self.layers.append(layer)
-        if self.in_image:
-            self.run.exporter.add(layer)
-            self.run.tasks.start_soon(self._pack, upper, layer)
+        self._add(layer)
+        if self.in_image or self.run.cache.wants(self.planned, position):
+            self.run.tasks.start_soon(self._pack, upper, layer, position)
 
-    async def _pack(self, upper: str, layer: StepLayer) -> None:
+    async def _pack(self, upper: str, layer: StepLayer, position: int) -> None:
         run = self.run
         started = time.monotonic()
         ingest = run.layer_files.new()
@@ -207,23 +203,25 @@ class StageRun:
         result = await run.resources.work(_PACK, arguments, fds=[ingest.file])
         packed = run.layer_files.packed(ingest, result)
         ingest.seal()
-        self.announce(layer, packed, seconds=time.monotonic() - started)
-        layer.fill(packed)
+        self._announce(layer, packed, position, seconds=time.monotonic() - started)
 
-    def add_layer(self, layer: StepLayer) -> None:
+    def add_packed(self, step: Step, packed: PackedLayer, position: int, *, seconds: float) -> None:
         """Put a step on the stack that exists only as a packed layer."""
-        self.files.add_packed(layer)
-        self.layers.append(layer)
-        if self.in_image:
-            self.run.exporter.add(layer)
+        layer = StepLayer(step)
+        self.files.add(layer)
+        self._add(layer)
+        self._announce(layer, packed, position, seconds=seconds)
 
-    def announce(self, layer: StepLayer, packed: PackedLayer, *, seconds: float) -> None:
-        """Tell the watchers of a packed layer."""
+    def _announce(
+        self, layer: StepLayer, packed: PackedLayer, position: int, *, seconds: float
+    ) -> None:
         target = packed.descriptor
         sizes = (target.size, packed.uncompressed_size, packed.entries)
         self.run.emit(
             LayerPacked(layer.step, target.digest, packed.diff_id, *sizes, seconds=seconds)
         )
+        layer.fill(packed)
+        self.run.cache.offer(self.planned, position, packed)
 
     async def _unpack(self, layer: StepLayer, below: Stack) -> str:
         """Give a step that is only a layer its directory, because someone looks after all."""

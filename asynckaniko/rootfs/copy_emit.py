@@ -60,6 +60,10 @@ class Emitter:
         if self._taken is None:
             self._links.clear()
 
+    def existing_directory(self, name: bytes, attributes: Attributes) -> None:
+        """Write a directory of the destination as it is there."""
+        self.tar.directory(name, attributes)
+
     def implicit_directory(self, name: bytes, mtime: int) -> None:
         """Write a directory that no source stands for: octal modes are for those too."""
         octal = self.chmod.octal if self.chmod else None

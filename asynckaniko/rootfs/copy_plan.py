@@ -46,6 +46,8 @@ class Destination:
     is_directory: bool
     missing_parents: tuple[str, ...]
     trailing_slash: bool
+    parents: tuple[tuple[str, int, int, int, int], ...] = ()
+    """Directories that are there already: path, mode, uid, gid, mtime_ns."""
 
     @classmethod
     def read(cls, arguments: Mapping[str, Any]) -> Self:
@@ -56,6 +58,7 @@ class Destination:
             arguments["is_directory"] or not path,
             tuple(parent.strip("/") for parent in arguments["missing_parents"]),
             arguments["trailing_slash"],
+            tuple((path, *attributes) for path, *attributes in arguments.get("parents", ())),
         )
 
     def inside(self, name: str) -> str:

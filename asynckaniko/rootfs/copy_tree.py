@@ -29,9 +29,15 @@ from asynckaniko.rootfs.copy_plan import (
     plan_copy,
 )
 from asynckaniko.rootfs.copy_sources import PickedDirectory, PickedFile, SourceView
-from asynckaniko.rootfs.layer_sink import BothSink, FileSink, LayerSink, ReaderGone
+from asynckaniko.rootfs.layer_sink import (
+    BothSink,
+    DigestSink,
+    FileSink,
+    LayerSink,
+    ReaderGone,
+)
 from asynckaniko.rootfs.paths import RootFS
-from asynckaniko.rootfs.tar_writer import TarWriter
+from asynckaniko.rootfs.tar_writer import Attributes, TarWriter
 from asynckaniko.rootfs.trees import open_tree
 
 _SECOND = 1_000_000_000
@@ -39,6 +45,9 @@ _SECOND = 1_000_000_000
 
 def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """Write the files to copy to fds[0], as a plain archive ("tar") or a finished layer ("layer").
+
+    With "both", fds[0] gets the layer and fds[`stream_index`] the archive: a COPY's layer is the
+    same wherever its files go besides.
 
     Nothing is written before all sources are found. For output "digest" nothing is written at all:
     the result has the archive's digest, and `items`, the kinds and names of what was copied.
@@ -74,6 +83,7 @@ def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
             # A file and a directory with that file in it may be the same archive.
             result["items"] = [f"{type(item).__name__} {_item_name(item)}" for item in items]
         try:
+            _write_parents(destination, emitter)
             _write_directories(plan, emitter)
             copier = _Copier(view, excludes, emitter, is_new=not destination.exists)
             for item, place in reversed(plan.places) if later_first else plan.places:
@@ -100,9 +110,13 @@ def _open_source(source: Mapping[str, Any]) -> Iterator[RootFS]:
         yield tree
 
 
-def _open_sink(arguments: Mapping[str, Any], fds: Sequence[int]) -> FileSink | LayerSink | BothSink:
+def _open_sink(
+    arguments: Mapping[str, Any], fds: Sequence[int]
+) -> FileSink | LayerSink | BothSink | DigestSink:
     if arguments["output"] == "tar":
         return FileSink(fds[0])
+    if arguments["output"] == "digest":
+        return DigestSink()
     layer = LayerSink(fds[0], compression=arguments["compression"], level=arguments.get("level"))
     if arguments["output"] == "both":
         return BothSink(layer, FileSink(fds[arguments["stream_index"]]))
@@ -150,6 +164,16 @@ def _read_given(given: Mapping[str, Any], fds: Sequence[int]) -> GivenFile:
     else:
         content = os.fsencode(given["content"])
     return GivenFile(given["name"], given["mode"], owner, int(mtime) * _SECOND, content, descriptor)
+
+
+def _write_parents(destination: Destination, emitter: Emitter) -> None:
+    """Write the directories above as they are.
+
+    Runtimes that keep layers apart would else make up their owner and mode; and a directory's time
+    would be that of this build, so that no two builds made the same layer.
+    """
+    for path, mode, uid, gid, mtime in destination.parents:
+        emitter.existing_directory(os.fsencode(path), Attributes(mode, uid, gid, mtime))
 
 
 def _write_directories(plan: Plan, emitter: Emitter) -> None:

@@ -3,7 +3,7 @@
 import os
 import posixpath
 from collections.abc import Mapping, Sequence
-from stat import S_ISDIR
+from stat import S_IMODE, S_ISDIR
 from typing import Any
 
 from asynckaniko.errors import CopyFailed
@@ -28,6 +28,7 @@ def resolve_destination(arguments: Mapping[str, Any], fds: Sequence[int]) -> dic
     with open_tree(lowers, scratch=scratch) as tree:
         place = find_place(tree, destination)
         status = None if place.missing else tree.lookup(place.path)
+        parents = existing_directories(tree, place)
         if chown and accounts == lowers:
             uid, gid = find_owner(tree, chown, what=f"--chown={chown}")
     if chown and accounts != lowers:
@@ -38,6 +39,7 @@ def resolve_destination(arguments: Mapping[str, Any], fds: Sequence[int]) -> dic
         "exists": not place.missing,
         "is_directory": status is not None and S_ISDIR(status.st_mode),
         "missing_parents": missing_directories(place)[:-1],
+        "parents": parents,
         "trailing_slash": names_directory(destination),
         "uid": uid,
         "gid": gid,
@@ -57,6 +59,19 @@ def find_place(tree: RootFS, path: str) -> Place:
         # ValueError: a NUL byte, which the kernel never gets to see.
         detail = error.strerror if isinstance(error, OSError) else str(error)
         raise CopyFailed(f"cannot write to {path}: {detail}") from error
+
+
+def existing_directories(tree: RootFS, place: Place) -> list[list[Any]]:
+    """List path, mode, uid, gid and mtime_ns of the directories on the way, outermost first."""
+    names = os.fsdecode(place.path).split("/")
+    found: list[list[Any]] = []
+    for end in range(1, len(names) + 1 - len(place.missing)):
+        path = "/".join(names[:end])
+        status = tree.lookup(os.fsencode(path))
+        if path and status is not None and S_ISDIR(status.st_mode):
+            owner = (status.st_uid, status.st_gid)
+            found.append([path, S_IMODE(status.st_mode), *owner, status.st_mtime_ns])
+    return found
 
 
 def missing_directories(place: Place) -> list[str]:

@@ -4,7 +4,9 @@
 <state-dir>/
   boot               boot id of the kernel that wrote the contents
   blobs/             compressed base layers, by digest
+  cache/             which blob is the layer of a step, by cache key
   builds/            lock files: <id>.lock is held while build <id> runs
+  builds/<id>/       contexts that were fetched for it; private
   rootfs/            owned by the root of the build's user namespace
     map              the host id behind that root
     layers/<hex>     an unpacked layer, by diffID: an overlay lower directory
@@ -20,7 +22,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -40,6 +42,7 @@ class StateDirectory:
         self.root = root.absolute()
         self.blobs = self.root / "blobs"
         self.builds = self.root / "builds"
+        self.cache = self.root / "cache"
         self.rootfs = self.root / "rootfs"
         try:
             self._open()
@@ -50,7 +53,7 @@ class StateDirectory:
             ) from error
 
     def _open(self) -> None:
-        for directory in (self.blobs, self.builds, self.rootfs):
+        for directory in (self.blobs, self.builds, self.cache, self.rootfs):
             directory.mkdir(parents=True, exist_ok=True)
         boot = self.root / "boot"
         current = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
@@ -86,6 +89,14 @@ class StateDirectory:
             yield identifier
 
     @contextmanager
+    def new_scratch(self) -> Iterator[Path]:
+        """Make a private directory that counts as a build's; the caller removes what is in it."""
+        with self.new_build() as identifier:
+            directory = self.builds / identifier
+            directory.mkdir(mode=0o700)
+            yield directory
+
+    @contextmanager
     def _lock(self, name: str) -> Iterator[bool]:
         path = self.builds / f"{name}.lock"
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -103,12 +114,13 @@ class StateDirectory:
             os.close(file)
 
     def _remove_dead_builds(self) -> None:
-        for lock in self.builds.glob("*.lock"):
-            if lock.stem == "state":
-                continue
-            with self._lock(lock.stem) as dead:
+        names = {lock.stem for lock in self.builds.glob("*.lock")} - {"state"}
+        # Their lock may be gone where removing them was cut short.
+        names |= {entry.name for entry in self.builds.iterdir() if entry.is_dir()}
+        for name in names:
+            with self._lock(name) as dead:
                 if dead:
-                    self._drop(self.rootfs / "builds" / lock.stem)
+                    self._drop(self.rootfs / "builds" / name, self.builds / name)
         if not any(lock.stem != "state" for lock in self.builds.glob("*.lock")):
             for ingest in self.blobs.glob("ingest-*"):
                 ingest.unlink(missing_ok=True)
@@ -117,6 +129,18 @@ class StateDirectory:
         """Empty directories that no running build uses; what resists is left for the next time."""
         for directory in directories:
             if directory.is_dir():
-                shutil.rmtree(directory, ignore_errors=True)
+                shutil.rmtree(directory, onerror=_force)
             if directory in (self.blobs, self.builds):
                 directory.mkdir(exist_ok=True)
+
+
+def _force(function: Callable[[str], object], path: str, _: object) -> None:
+    """Remove what is in a directory that its mode keeps from being changed, if that is all."""
+    with suppress(OSError):
+        os.chmod(os.path.dirname(path), 0o700)
+        if not os.path.islink(path):
+            os.chmod(path, 0o700)
+        if function in (os.unlink, os.rmdir):
+            function(path)
+        else:
+            shutil.rmtree(path, ignore_errors=True)

@@ -17,7 +17,7 @@ from asynckaniko.build.sources import FromDirectory
 from asynckaniko.dockerfile.patterns import has_wildcard
 
 if TYPE_CHECKING:
-    from asynckaniko.build.steps.copy import Transfer
+    from asynckaniko.build.steps.transfer import Transfer
 
 _REAL_DIRECTORIES = frozenset(
     {

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import sleep
 
-from asynckaniko.build.sources import FromDirectory, FromImage, FromScratch, FromStage, Source
+from asynckaniko.build.contexts import arrived
+from asynckaniko.build.sources import FromDirectory, FromImage, FromScratch, FromStage
 from asynckaniko.build.steps.copy import copy_to_directory
 from asynckaniko.build.steps.ssh_agent import forwarded_agent
 from asynckaniko.dockerfile.instructions import Run
@@ -69,7 +70,7 @@ async def prepared_mounts(
     try:
         async with AsyncExitStack() as resources:
             for number, text in enumerate(instruction.mounts):
-                mount = parse_mount(text, stage.scope.expand)
+                mount = parse_mount(text, stage.state.scope.expand)
                 await _prepare(stage, mount, number, prepared, resources)
             if script:
                 prepared.add_file(script.encode(), SCRIPT, mode=0o755, uid=0, gid=0)
@@ -117,13 +118,13 @@ async def _prepare(
 
 
 def _target(stage: "StageRun", target: str) -> str:
-    workdir = stage.config.runtime.get("WorkingDir") or "/"
+    workdir = stage.state.workdir
     return posixpath.normpath(posixpath.join("/", workdir, target)) if target else ""
 
 
 async def _source(stage: "StageRun", name: str, path: str) -> dict[str, Any]:
     """Describe the tree a bind mount shows, and the path in it."""
-    source: Source = stage.planned.sources[name] if name else stage.run.context_source
+    source = await arrived(stage.planned.sources[name] if name else stage.run.context_source)
     match source:
         case FromDirectory():
             return {"directory": await _context_copy(stage, source, path), "source": path}

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anyio import create_task_group, current_time
@@ -9,6 +10,7 @@ from anyio import create_task_group, current_time
 from asynckaniko.build.steps.metadata import argv_of, shell_of
 from asynckaniko.build.steps.mounts import SCRIPT, prepared_mounts
 from asynckaniko.concurrency import single_error
+from asynckaniko.dockerfile.heredoc import is_only_heredoc, with_bodies
 from asynckaniko.dockerfile.instructions import Run
 from asynckaniko.errors import CommandFailed, DockerfileError, StepFailed
 from asynckaniko.events import Step, StepOutput
@@ -16,53 +18,73 @@ from asynckaniko.isolation.output import relay
 
 if TYPE_CHECKING:
     from asynckaniko.build.stage import StageRun
+    from asynckaniko.build.state import StageState
 
 _RUN = "asynckaniko.isolation.step:run"
 _LAST_LINES = 50
 
 
-async def run_command(stage: "StageRun", instruction: Run, step: Step) -> str:
-    """Run the command; return its history text.
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A RUN with all that is known before it runs. `script` is mounted where argv names it."""
+
+    instruction: Run
+    argv: list[str]
+    script: str
+    history: str
+
+
+def prepare_run(state: "StageState", instruction: Run) -> PreparedRun:
+    """Evaluate a RUN where it stands.
 
     Raises:
-        CommandFailed: exit status other than 0.
-        StepFailed: it could not be started: no such user, a mount without its source.
+        StepFailed: it asks for privileges that do not exist here.
+        DockerfileError: forms that do not go together.
     """
     if instruction.security not in ("", "sandbox"):
         raise StepFailed(
             f"RUN --security={instruction.security} needs privileges that no build has here;"
             " only --security=sandbox exists"
         )
-    run = stage.run
-    argv, script = _argv(stage, instruction)
+    argv, script = _argv(state, instruction)
+    return PreparedRun(instruction, argv, script, _history_text(state, instruction, argv))
+
+
+async def run_command(stage: "StageRun", prepared: PreparedRun, step: Step, position: int) -> None:
+    """Run the command.
+
+    Raises:
+        CommandFailed: exit status other than 0.
+        StepFailed: it could not be started: no such user, a mount without its source.
+    """
+    run, state, instruction = stage.run, stage.state, prepared.instruction
     lowers = await stage.files.lowers()
     upper, work, scratch = await run.workspace.directories("upper", "work", "scratch")
-    async with prepared_mounts(stage, instruction, script) as prepared, run.steps:
+    async with prepared_mounts(stage, instruction, prepared.script) as mounts, run.steps:
         job = {
             "lowers": lowers,
             "upper": upper,
             "work": work,
             "scratch": scratch,
-            "argv": argv,
-            "env": [*stage.scope.run_environment(), *prepared.environment],
-            "cwd": stage.config.runtime.get("WorkingDir") or "/",
-            "user": stage.config.runtime.get("User") or "",
+            "argv": prepared.argv,
+            "env": [*state.scope.run_environment(), *mounts.environment],
+            "cwd": state.workdir,
+            "user": state.user,
             "hostname": "buildkitsandbox",
             "files": run.network_files,
-            "mounts": prepared.mounts,
+            "mounts": mounts.mounts,
             "network": "none" if instruction.network == "none" else "host",
         }
         async with run.resources.commands:
-            result, last_lines = await _run(stage, job, prepared.fds, step)
+            result, last_lines = await _run(stage, job, mounts.fds, step)
     if result["exit_status"] != 0:
         raise CommandFailed(
-            f'process "{" ".join(argv)}" did not complete successfully:'
+            f'process "{" ".join(prepared.argv)}" did not complete successfully:'
             f" exit code: {result['exit_status']}",
             exit_status=result["exit_status"],
             output=tuple(last_lines),
         )
-    stage.add_upper(upper, step)
-    return _history_text(stage, instruction, argv)
+    stage.add_upper(upper, step, position)
 
 
 async def _run(
@@ -99,37 +121,25 @@ async def _run(
     return result, last_lines
 
 
-def _argv(stage: "StageRun", instruction: Run) -> tuple[list[str], str]:
+def _argv(state: "StageState", instruction: Run) -> tuple[list[str], str]:
     """Return the argument vector, and a script to be mounted where the vector names it."""
     heredocs, command = instruction.heredocs, instruction.command
     if not heredocs:
-        return argv_of(command, stage.config), ""
+        return argv_of(command, state.config), ""
     if command.is_exec:
         raise DockerfileError("a heredoc cannot be used with the JSON form of RUN")
     only = heredocs[0]
-    is_script = len(heredocs) == 1 and command.shell.strip() == f"<<{only.name}"
-    is_script = is_script or _is_bare(command.shell, only.name)
-    if len(heredocs) == 1 and is_script:
+    if len(heredocs) == 1 and is_only_heredoc(command.shell):
         if only.content.startswith("#!"):
             return [SCRIPT], only.content
-        return [*shell_of(stage.config), only.content], ""
-    bodies = "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in heredocs)
-    return [*shell_of(stage.config), command.shell + bodies], ""
+        return [*shell_of(state.config), only.content], ""
+    return [*shell_of(state.config), with_bodies(command.shell, heredocs)], ""
 
 
-def _is_bare(shell: str, name: str) -> bool:
-    """Tell whether the line is nothing but `<<NAME`, in any of its spellings."""
-    text = shell.strip()
-    for opening in ("<<-", "<<"):
-        if text.startswith(opening):
-            return text[len(opening) :].strip().strip("\"'") == name
-    return False
-
-
-def _history_text(stage: "StageRun", instruction: Run, argv: list[str]) -> str:
+def _history_text(state: "StageState", instruction: Run, argv: list[str]) -> str:
     words = list(argv)
     if instruction.heredocs and words[:1] == [SCRIPT]:
-        words = [*shell_of(stage.config), f"<<{instruction.heredocs[0].name}"]
-    args = stage.scope.history_args()
+        words = [*shell_of(state.config), f"<<{instruction.heredocs[0].name}"]
+    args = state.scope.history_args()
     prefix = [f"|{len(args)}", *args] if args else []
     return " ".join(["RUN", *prefix, *words, "# buildkit"])

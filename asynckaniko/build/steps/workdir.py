@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _MAKE = "asynckaniko.rootfs.workdir:make_directory"
 
 
-async def make_workdir(stage: "StageRun", path: str, step: Step) -> None:
+async def make_workdir(stage: "StageRun", path: str, step: Step, position: int) -> None:
     """Make `path` and its parents where they are missing; always leaves a layer.
 
     Raises:
@@ -28,8 +28,8 @@ async def make_workdir(stage: "StageRun", path: str, step: Step) -> None:
                 "work": work,
                 "scratch": scratch,
                 "path": path,
-                "user": stage.config.runtime.get("User") or "",
+                "user": stage.state.user,
                 "clamp": run.timestamps.clamp,
             },
         )
-    stage.add_upper(upper, step)
+    stage.add_upper(upper, step, position)

@@ -30,6 +30,7 @@ def find(
     destination: str,
     *,
     lowers: Sequence[Mapping[str, Node]] = (TREE,),
+    with_parents: bool = False,
     **more: Any,
 ) -> dict[str, Any]:
     def work() -> dict[str, Any]:
@@ -43,7 +44,8 @@ def find(
             "chown": None,
             **more,
         }
-        return resolve_destination(arguments, [])
+        result = resolve_destination(arguments, [])
+        return result if with_parents else {k: v for k, v in result.items() if k != "parents"}
 
     base = tmp_path / "base"
     base.mkdir()
@@ -179,3 +181,17 @@ def test_accounts_may_be_those_of_another_tree(tmp_path: Path) -> None:
 def test_accounts_that_are_no_files_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(CopyFailed, match="--chown=bob: /etc/passwd"):
         find(tmp_path, "/x", lowers=[{"etc/passwd": directory()}], chown="bob")
+
+
+def test_directories_on_the_way_are_told_as_they_are(tmp_path: Path) -> None:
+    tree = {
+        "srv": directory(mode=0o1775, owner=(7, 8), mtime=1_000),
+        "srv/www": directory(mode=0o700, mtime=2_000),
+    }
+
+    found = find(tmp_path, "/srv/www/new/file", lowers=[tree], with_parents=True)
+
+    assert found["parents"] == [
+        ["srv", 0o1775, 7, 8, 1_000],
+        ["srv/www", 0o700, 0, 0, 2_000],
+    ]

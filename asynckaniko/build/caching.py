@@ -1,0 +1,126 @@
+"""StepCache: what one build takes from caches, and what it gives to them."""
+
+from anyio import CapacityLimiter, create_task_group
+
+from asynckaniko.build.context import BuildRun
+from asynckaniko.build.keys import KeyMaker, StepKey
+from asynckaniko.build.layers import PackedLayer
+from asynckaniko.build.plan import PlannedStage
+from asynckaniko.build.sources import BaseLayer
+from asynckaniko.cache.layer_cache import CachedLayer, LayerCache
+from asynckaniko.cache.local import LocalCache
+from asynckaniko.cache.remote import RemoteCache
+from asynckaniko.concurrency import single_error
+from asynckaniko.errors import AsynckanikoError
+from asynckaniko.events import BuildWarning
+from asynckaniko.oci.reference import Reference
+
+_LOOK_UPS = 32
+"""Keys asked for at a time."""
+
+
+class StepCache:
+    """Looks all keys up before the first step; offers new layers while later steps run."""
+
+    def __init__(self, run: BuildRun) -> None:
+        self._run = run
+        self._options = run.request.cache
+        self._keys: dict[tuple[int, int], StepKey] = {}
+        self._caches = self._open()
+
+    def _open(self) -> list[LayerCache]:
+        """List the caches in the order in which they are asked."""
+        options, resources = self._options, self._run.resources
+        if options is None:
+            return []
+        caches: list[LayerCache] = []
+        if options.local:
+            caches.append(
+                LocalCache(
+                    resources.state.cache,
+                    blobs=resources.blobs,
+                    ttl_seconds=options.ttl_seconds,
+                    disk=resources.disk,
+                )
+            )
+        if options.repository:
+            repository = Reference.parse(options.repository).repository
+            caches.append(
+                RemoteCache(
+                    resources.registry,
+                    repository,
+                    ttl_seconds=options.ttl_seconds,
+                    writes=options.write,
+                )
+            )
+        return caches
+
+    async def look_up(self) -> None:
+        """Compute the keys and fill in `hits` of the planned stages."""
+        if self._options is None:
+            return
+        maker = KeyMaker(self._run)
+        with single_error():
+            await maker.make()
+        self._keys = maker.keys
+        found: dict[tuple[int, int], BaseLayer] = {}
+        at_once = CapacityLimiter(_LOOK_UPS)
+
+        async def ask(place: tuple[int, int], step: StepKey) -> None:
+            async with at_once:
+                layer = await self._ask(step)
+            if layer is not None:
+                found[place] = layer
+
+        with single_error():
+            async with create_task_group() as asking:
+                for place, step in self._keys.items():
+                    if self._is_cacheable(step):
+                        asking.start_soon(ask, place, step)
+        for planned in self._run.plan.in_order():
+            self._take(planned, found)
+
+    def _is_cacheable(self, step: StepKey) -> bool:
+        assert self._options is not None
+        return self._options.copy_layers if step.is_copy else self._options.run_layers
+
+    async def _ask(self, step: StepKey) -> BaseLayer | None:
+        for cache in self._caches:
+            layer = await cache.get(step.key, emit=self._run.emit)
+            if layer is not None:
+                return BaseLayer(layer.descriptor, layer.diff_id, layer.origin)
+        return None
+
+    def _take(self, planned: PlannedStage, found: dict[tuple[int, int], BaseLayer]) -> None:
+        """Use the hits of a stage up to its first miss.
+
+        A layer after a miss was made on another run's result of the step that missed, which a
+        command need not make again to the byte. A step that is not to be cached is no miss.
+        """
+        for position, _ in enumerate(planned.instructions):
+            place = (planned.index, position)
+            step = self._keys.get(place)
+            if step is None or not self._is_cacheable(step):
+                continue
+            if place not in found:
+                return
+            planned.hits[position] = found[place]
+
+    def wants(self, planned: PlannedStage, position: int) -> bool:
+        """Tell whether a step's layer will be offered, so that it has to be packed."""
+        step = self._keys.get((planned.index, position))
+        return step is not None and bool(self._caches) and self._is_cacheable(step)
+
+    def offer(self, planned: PlannedStage, position: int, packed: PackedLayer) -> None:
+        """Store a new layer in the background."""
+        if self.wants(planned, position):
+            step = self._keys[planned.index, position]
+            self._run.tasks.start_soon(self._store, step, packed)
+
+    async def _store(self, step: StepKey, packed: PackedLayer) -> None:
+        layer = CachedLayer(packed.descriptor, packed.diff_id)
+        for cache in self._caches:
+            try:
+                await cache.put(step.key, layer, packed.blob, emit=self._run.emit)
+            except AsynckanikoError as error:
+                self._run.emit(BuildWarning(f"layer was not cached: {error}"))
