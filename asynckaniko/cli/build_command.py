@@ -31,6 +31,19 @@ def run(options: BuildOptions) -> int:
     return BuildCommand(options, Builder, stdout=sys.stdout, stderr=sys.stderr).run()
 
 
+async def build_image(
+    options: BuildOptions, open_builder: OpenBuilder, sink: EventSink
+) -> BuildResult:
+    """Build, and send the digest where it is to be sent. Raises AsynckanikoError."""
+    async with open_builder(options.settings) as builder:
+        result = await builder.build(options.request, on_event=sink)
+    if options.digest_url:
+        from asynckaniko.cli.presigned import put_text
+
+        await put_text(options.digest_url, result.digest)
+    return result
+
+
 class BuildCommand:
     """One run of the command, against a builder that is opened for it."""
 
@@ -57,8 +70,7 @@ class BuildCommand:
         return self._session.run(self._build, then=self._tell)
 
     async def _build(self, sink: EventSink) -> BuildResult:
-        async with self._open_builder(self._options.settings) as builder:
-            return await builder.build(self._options.request, on_event=sink)
+        return await build_image(self._options, self._open_builder, sink)
 
     def _tell(self, result: BuildResult) -> None:
         if self._options.metadata_file:

@@ -8,7 +8,7 @@ import orjson
 
 from asynckaniko.build.request import BuildResult
 from asynckaniko.build.result_files import write_result
-from asynckaniko.cli.build_command import OpenBuilder
+from asynckaniko.cli.build_command import OpenBuilder, build_image
 from asynckaniko.cli.build_flags import BuildFlags
 from asynckaniko.cli.inputs import given
 from asynckaniko.cli.kaniko_log import Logrus
@@ -55,8 +55,7 @@ class KanikoSession(Session):
         """Build, push, write the result files, and return the exit status."""
 
         async def build(sink: EventSink) -> BuildResult:
-            async with open_builder(self._build_options.settings) as builder:
-                return await builder.build(self._build_options.request, on_event=sink)
+            return await build_image(self._build_options, open_builder, sink)
 
         return self.run(build, then=self._finish)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from asynckaniko.build.request import (
     BuildRequest,
@@ -47,6 +47,8 @@ class BuildOptions:
     display: DisplayOptions = field(default_factory=DisplayOptions)
     timings: Path | None = None
     metadata_file: Path | None = None
+    digest_url: str = field(default="", repr=False)
+    """Where the digest is sent; its query is a signature."""
 
 
 def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
@@ -70,6 +72,7 @@ def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
         display=_display(flags, around),
         timings=_timings(flags.timings),
         metadata_file=_absolute(flags.metadata_file),
+        digest_url=flags.digest_file if _is_url(flags.digest_file) else "",
     )
 
 
@@ -138,7 +141,7 @@ def _outputs(flags: BuildFlags, around: Surroundings) -> tuple[Output, ...]:
 
 
 def _result_files(flags: BuildFlags, *, pushes: bool) -> Iterable[Output]:
-    if flags.digest_file:
+    if flags.digest_file and not _is_url(flags.digest_file):
         yield DigestFile(path=_result_path("--digest-file", flags.digest_file))
     for flag, path, with_tag in (
         ("--image-name-with-digest-file", flags.image_name_with_digest_file, False),
@@ -152,8 +155,12 @@ def _result_files(flags: BuildFlags, *, pushes: bool) -> Iterable[Output]:
 
 def _result_path(flag: str, text: str) -> Path:
     if text.startswith(("https://", "http://")):
-        raise UsageError(f"{flag} {text}: sending it to a URL is not supported; give a file")
+        raise UsageError(f"{flag}: it cannot be sent to this URL; give a file")
     return Path(text).absolute()
+
+
+def _is_url(text: str | None) -> TypeGuard[str]:
+    return text is not None and text.startswith("https://")
 
 
 def _destinations(values: Iterable[str]) -> list[Reference]:

@@ -212,9 +212,29 @@ def test_file_of_names_needs_something_pushed(flag: str) -> None:
         options(**flags)
 
 
-def test_digest_cannot_be_sent_to_a_url() -> None:
-    with pytest.raises(UsageError, match="sending it to a URL is not supported"):
-        options(digest_file="https://bucket.example.com/digest")
+def test_digest_may_be_sent_to_a_presigned_url() -> None:
+    url = "https://bucket.example.com/digest?signature=x"
+
+    found = options(digest_file=url)
+
+    assert found.digest_url == url
+    assert found.request.outputs == ()
+    assert "signature" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"digest_file": "http://bucket.example.com/digest?signature=x"},
+        {"image_name_with_digest_file": "https://b/x?signature=x", "destination": ("a",)},
+    ],
+)
+def test_nothing_else_is_sent_to_urls(flags: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        options(**flags)
+
+    assert "it cannot be sent to this URL; give a file" in caught.value.message
+    assert "signature" not in caught.value.message
 
 
 @pytest.mark.parametrize(
