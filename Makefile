@@ -8,6 +8,7 @@ PYTHON := .venv/bin/python
 JOBS ?= 2
 # What to hand to pytest: make test TESTS="tests/unit -k tar"
 TESTS ?=
+MADE := .demo .test .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist perf/work perf/results
 
 .PHONY: help demo test check lint types format fast perf setup clean demo-packages test-packages
 
@@ -41,8 +42,9 @@ perf: .venv/.dev test-packages ## Measure whole builds; make perf ARGS=--help te
 
 setup: .venv/.dev ## Make .venv with the package and its development tools
 
+# An ordinary user's .demo holds files of the ids that /etc/subuid lends: rm needs them too.
 clean: ## Remove everything that the other targets made
-	rm -rf .demo .test .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist perf/work perf/results
+	@rm -rf $(MADE) 2>/dev/null || unshare --map-root-user --map-auto rm -rf $(MADE)
 
 demo-packages:
 	@deploy/install-packages.sh demo
