@@ -20,6 +20,7 @@ _LARGEST = 1 << 62
 _LARGEST_ID = (1 << 32) - 2
 _LARGEST_SECONDS = 1 << 40
 _MOST_RECORDS = 1024
+_NEWLINE = 0x0A
 _DECIMAL = re.compile(rb"[0-9]{1,19}")
 _TIME = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
 
@@ -123,8 +124,8 @@ def pax_records(content: bytes) -> list[tuple[bytes, bytes]]:
     while position < len(content):
         blank = content.find(b" ", position, position + 20)
         digits = content[position:blank] if blank > 0 else b""
-        end = position + int(digits) if _DECIMAL.fullmatch(digits) else 0
-        if not blank < end <= len(content) or content[end - 1] != 0x0A:
+        end = position + int(digits) if digits.isdigit() else 0
+        if not blank < end <= len(content) or content[end - 1] != _NEWLINE:
             raise ArchiveError("pax header: a record's length does not fit")
         key, equals, value = content[blank + 1 : end - 1].partition(b"=")
         if not equals or not key or b"\0" in key:

@@ -209,7 +209,9 @@ class TarReader:
 
     def _extend(self, member: Member, extensions: _Extensions) -> None:
         """Let extended headers overrule the header's own fields; of names, GNU's win."""
-        values = self._global | dict(extensions.records)
+        values = dict(extensions.records)
+        if self._global:
+            values = self._global | values
         xattrs = {}
         for key, value in values.items():
             if key.startswith(_XATTR):
@@ -223,7 +225,8 @@ class TarReader:
             member.name = extensions.long_name
         if extensions.long_link is not None:
             member.link = extensions.long_link
-        if max(len(member.name), len(member.link)) > self._limits.name:
+        longest = self._limits.name
+        if len(member.name) > longest or len(member.link) > longest:
             raise ArchiveError(f"the name or target of {show(member.name)} is too long")
 
     def _start(
@@ -248,7 +251,9 @@ class TarReader:
             member.size = self._sparse.size
             self._holes += member.size - self._unread
         # Refused now, not when the disk is full.
-        if self._offset() + self._unread + self._holes > self._limits.size:
+        if (
+            self._unread > len(self._buffer) - self._position or self._holes
+        ) and self._offset() + self._unread + self._holes > self._limits.size:
             raise self._too_large()
 
     def _stored(self, size: int) -> Iterator[memoryview]:
@@ -333,19 +338,19 @@ class TarReader:
 
 
 def _overrule(member: Member, key: bytes, value: bytes) -> None:
-    match key:
-        case b"path":
-            member.name = tar_header.pax_text(key, value)
-        case b"linkpath" if member.kind is not Kind.FILE:
+    if key == b"mtime":
+        member.mtime_ns = tar_header.pax_time(value)
+    elif key == b"path":
+        member.name = tar_header.pax_text(key, value)
+    elif key == b"linkpath":
+        if member.kind is not Kind.FILE:
             member.link = tar_header.pax_text(key, value)
-        case b"size":
-            member.size = tar_header.pax_number(key, value)
-        case b"uid":
-            member.uid = tar_header.owner(tar_header.pax_number(key, value))
-        case b"gid":
-            member.gid = tar_header.owner(tar_header.pax_number(key, value))
-        case b"mtime":
-            member.mtime_ns = tar_header.pax_time(value)
+    elif key == b"size":
+        member.size = tar_header.pax_number(key, value)
+    elif key == b"uid":
+        member.uid = tar_header.owner(tar_header.pax_number(key, value))
+    elif key == b"gid":
+        member.gid = tar_header.owner(tar_header.pax_number(key, value))
 
 
 def _write(descriptor: int, content: memoryview) -> None:

@@ -45,7 +45,10 @@ class SparseMap:
 
 
 def is_sparse(records: Sequence[tuple[bytes, bytes]]) -> bool:
-    return any(key.startswith(_PREFIX) for key, _ in records)
+    for key, _ in records:  # noqa: SIM110  every entry with extended headers comes here
+        if key.startswith(_PREFIX):
+            return True
+    return False
 
 
 def from_gnu_header(header: bytes, take_block: Callable[[], bytes]) -> SparseMap:
