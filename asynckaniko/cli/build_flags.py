@@ -21,11 +21,9 @@ NOT_YET = dict.fromkeys(
         "--cache-ttl",
         "--cleanup",
         "--compressed-caching",
-        "--context-sub-path",
         "--credential-helpers",
         "--dryrun",
         "--force",
-        "--git",
         "--ignore-path",
         "--ignore-var-run",
         "--image-fs-extract-retry",
@@ -50,6 +48,9 @@ class BuildFlags:
 
     context_argument: tuple[str, ...] = ()
     context: str | None = None
+    context_sub_path: str | None = None
+    bucket: str | None = None
+    git: tuple[str, ...] = ()
     dockerfile: str | None = None
     destination: tuple[str, ...] = ()
     build_arg: tuple[str, ...] = ()

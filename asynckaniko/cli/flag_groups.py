@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from asynckaniko.cli.flags import (
     DIRECTORY,
+    DURATION,
     FILE,
     NUMBER,
     SWITCH,
@@ -32,14 +33,20 @@ def common(flag: Make) -> list[Flag]:
             "-c",
             value=DIRECTORY,
             default=".",
-            help="Directory that COPY and ADD read, with or without dir://; the same as CONTEXT.",
+            help="What COPY and ADD read, as CONTEXT: a directory, tar://FILE, tar://stdin, "
+            "an archive's URL (https, http, s3, gs) or a git repository's.",
+        ),
+        flag(
+            "--context-sub-path",
+            value=DIRECTORY,
+            help="Use this directory of the context as the context.",
         ),
         flag(
             "--dockerfile",
             "-f",
             value=FILE,
             default="Dockerfile",
-            help="The Dockerfile: the path as given, else below the context.",
+            help="The Dockerfile: the path as given, else below the context; or a URL.",
         ),
         flag(
             "--destination",
@@ -73,8 +80,20 @@ def inputs(flag: Make) -> list[Flag]:
         flag(
             "--build-context",
             value=repeated("NAME=SOURCE"),
-            help="Name a directory, oci-layout://PATH[:TAG] or docker-image://REF for FROM, "
-            "COPY --from and RUN --mount.",
+            help="Name a context (all forms of --context), oci-layout://PATH[:TAG] or "
+            "docker-image://REF for FROM, COPY --from and RUN --mount.",
+        ),
+        flag(
+            "--git",
+            value=repeated("KEY=VALUE"),
+            help="How git contexts are fetched: branch=NAME, depth=N (0: all history; default 1), "
+            "single-branch, recurse-submodules, insecure-skip-tls.",
+        ),
+        flag(
+            "--bucket",
+            "-b",
+            value=Value("BUCKET"),
+            help="The same as --context gs://BUCKET, for pipelines that still have it.",
         ),
         flag(
             "--secret",
@@ -222,6 +241,37 @@ def registries(flag: Make) -> list[Flag]:
             value=repeated("HOST=CERT,KEY"),
             help="Present a client certificate to this registry.",
         ),
+    ]
+
+
+def caching(flag: Make) -> list[Flag]:
+    return [
+        flag(
+            "--cache",
+            value=SWITCH,
+            help="Use layers of earlier builds, and keep those of this one.",
+        ),
+        flag(
+            "--cache-repo",
+            value=Value("REPOSITORY"),
+            default="cache below the first destination",
+            help="Share layers through this repository; without one only the state directory "
+            "is used.",
+        ),
+        flag(
+            "--cache-ttl",
+            value=DURATION,
+            default="336h",
+            help="Use no layer that is older.",
+        ),
+        flag(
+            "--cache-run-layers",
+            value=SWITCH,
+            default="true",
+            help="Cache RUN and WORKDIR.",
+        ),
+        flag("--cache-copy-layers", value=SWITCH, default="false", help="Cache COPY and ADD."),
+        flag("--no-push-cache", value=SWITCH, help="Put no layers into the repository."),
     ]
 
 

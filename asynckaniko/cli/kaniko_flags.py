@@ -9,7 +9,6 @@ from typing import Any
 from asynckaniko.cli.build_flags import BuildFlags, build_flags
 from asynckaniko.cli.flag_groups import COMPRESSIONS
 from asynckaniko.cli.flags import (
-    DURATION,
     FILE,
     NUMBER,
     SWITCH,
@@ -25,6 +24,11 @@ _GROUP = "Flags"
 _SHARED = frozenset(
     {
         "build_arg",
+        "cache",
+        "cache_copy_layers",
+        "cache_repo",
+        "cache_run_layers",
+        "cache_ttl",
         "custom_platform",
         "destination",
         "digest_file",
@@ -39,6 +43,7 @@ _SHARED = frozenset(
         "label",
         "materialize",
         "no_push",
+        "no_push_cache",
         "oci_layout_path",
         "push_retry",
         "registry_certificate",
@@ -65,6 +70,7 @@ _IN_PLACE = "the image's files are never unpacked over this container's"
 WITHOUT_EFFECT: Mapping[str, str] = {
     "snapshot_mode": "every change of a step is seen, whatever the mode",
     "use_new_run": "every change of a step is seen anyway",
+    "cache_dir": "base images are kept in the state directory",
     "compressed_caching": "layers are never held in memory",
     "cleanup": _IN_PLACE,
     "pre_cleanup": _IN_PLACE,
@@ -82,11 +88,8 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 
 REFUSED: Mapping[str, str] = {
     "annotation": "annotations cannot be set",
-    "bucket": "contexts in buckets are not supported",
-    "cache": "the layer cache is not supported",
     "credential_helpers": "credential helpers cannot be chosen",
     "dryrun": "the plan cannot be printed",
-    "git": "git contexts are not supported",
     "ignore_path": "paths cannot be left out of the image",
     "push_ignore_immutable_tag_errors": "refused tags are always an error",
     "single_snapshot": "each step that changes files makes a layer",
@@ -119,14 +122,14 @@ def _regrouped(flag: Flag) -> Flag:
 def _own_flags() -> list[Flag]:
     text = Value("TEXT")
     switches = (
-        *("cache", "cache-copy-layers", "cache-run-layers", "cleanup", "compressed-caching"),
-        *("dryrun", "force", "force-build-metadata", "ignore-var-run", "no-push-cache"),
+        *("cleanup", "compressed-caching"),
+        *("dryrun", "force", "force-build-metadata", "ignore-var-run"),
         *("pre-cleanup", "preserve-context", "push-ignore-immutable-tag-errors"),
         *("single-snapshot", "skip-push-permission-check", "skip-unused-stages", "use-new-run"),
         "whitelist-var-run",
     )
     texts = (
-        *("cache-dir", "cache-repo", "context-sub-path", "customPlatform", "kaniko-dir"),
+        *("cache-dir", "context-sub-path", "customPlatform", "kaniko-dir"),
         *("snapshotMode", "tarPath", "azure-container-registry-config"),
     )
     lists = ("annotation", "credential-helpers", "git", "ignore-path", "target")
@@ -136,7 +139,6 @@ def _own_flags() -> list[Flag]:
         *(_own(f"--{name}", value=repeated("TEXT")) for name in lists),
         _own("--bucket", "-b", value=text),
         _own("--context", "-c", value=FILE),
-        _own("--cache-ttl", value=DURATION),
         _own("--compression", value=Value("gzip|zstd", OneOf(*COMPRESSIONS[:2]))),
         _own("--image-fs-extract-retry", value=NUMBER),
         _own("--snapshot-mode", value=Value("full|redo|time", OneOf("full", "redo", "time"))),
@@ -158,15 +160,11 @@ def _own(*names: str, value: Value) -> Flag:
 
 
 _HELP = {
-    "cache_copy_layers": "Cache COPY and ADD, with --cache.",
-    "cache_dir": "Only with --cache.",
-    "cache_repo": "Only with --cache.",
-    "cache_run_layers": "Cache RUN, with --cache.",
-    "cache_ttl": "Only with --cache.",
+    "bucket": "The same as --context gs://BUCKET.",
     "compression": "Compression of new layers.",
     "context": "The build context; /workspace/ by default.",
     "context_sub_path": "Directory within the context.",
-    "no_push_cache": "Only with --cache.",
+    "git": "How git contexts are fetched: branch=NAME, depth=N, single-branch, ...",
     "target": "Build this stage.",
 }
 
@@ -187,7 +185,11 @@ def read_flags(values: Mapping[str, Any]) -> BuildFlags:
     if len(targets) > 1:
         raise UsageError("--target: only one stage can be built at a time")
     return BuildFlags(
-        context=_context(found["context"], found["context_sub_path"]),
+        context=found["context"] or "/workspace/",
+        context_sub_path=(found["context_sub_path"] or "").strip("/"),
+        bucket=found["bucket"],
+        # kaniko clones the whole history unless it is told otherwise, and builds rely on it.
+        git=("depth=0", *found["git"]),
         target=targets[0] if targets else None,
         compression=found["compression"],
         **{name: found[name] for name in _SHARED},
@@ -196,10 +198,3 @@ def read_flags(values: Mapping[str, Any]) -> BuildFlags:
 
 def _is_used(value: Any) -> bool:
     return any(value) if isinstance(value, tuple) else bool(value)
-
-
-def _context(context: str | None, sub_path: str | None) -> str:
-    context = context or "/workspace/"
-    if not sub_path:
-        return context
-    return f"{context.rstrip('/')}/{sub_path.strip('/')}"

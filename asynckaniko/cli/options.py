@@ -15,10 +15,13 @@ from asynckaniko.build.request import (
     Push,
 )
 from asynckaniko.cli.build_flags import BuildFlags
+from asynckaniko.cli.cache_options import read_cache
+from asynckaniko.cli.context_options import bucket_context, read_context_options
 from asynckaniko.cli.flag_groups import PROGRESS
 from asynckaniko.cli.inputs import given, read_build_args, read_pairs, read_secrets, read_ssh
 from asynckaniko.cli.registry_options import read_registry_options, read_retry
 from asynckaniko.cli.surroundings import Surroundings
+from asynckaniko.context.location import shown
 from asynckaniko.errors import InvalidReference, UsageError
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
@@ -85,6 +88,9 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
     args = read_build_args(given(flags.build_arg), around.environment)
     return BuildRequest(
         context=_context(flags),
+        context_options=read_context_options(
+            around, sub_path=flags.context_sub_path, git=given(flags.git)
+        ),
         dockerfile=flags.dockerfile or "Dockerfile",
         target=flags.target or "",
         platform=_platform(flags.custom_platform),
@@ -96,6 +102,7 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
         secrets=read_secrets(given(flags.secret), around.environment),
         ssh=read_ssh(given(flags.ssh), around.environment),
         outputs=_outputs(flags, around),
+        cache=read_cache(flags, _destinations(given(flags.destination))),
         source_date_epoch=_epoch(args.get("SOURCE_DATE_EPOCH") or around.get("SOURCE_DATE_EPOCH")),
         rewrite_timestamp=bool(flags.rewrite_timestamp),
         reproducible=bool(flags.reproducible),
@@ -111,9 +118,13 @@ def _context(flags: BuildFlags) -> str:
     positional = given(flags.context_argument)
     if len(positional) > 1:
         raise UsageError(f"one context, please: {' '.join(positional)}")
-    if positional and flags.context:
-        raise UsageError(f"two contexts: {positional[0]} and --context {flags.context}")
-    return positional[0] if positional else flags.context or "."
+    named = [*positional, *given((flags.context or "",))]
+    if flags.bucket:
+        # Before kaniko knew other contexts, there was --bucket; it wins there over --context.
+        named = [*positional, bucket_context(flags.bucket)]
+    if len(named) > 1:
+        raise UsageError(f"two contexts: {shown(named[0])} and --context {shown(named[1])}")
+    return named[0] if named else "."
 
 
 def _outputs(flags: BuildFlags, around: Surroundings) -> tuple[Output, ...]:

@@ -91,7 +91,8 @@ class _ContextWriter(TreeWriter):
     def _write_member(self, member: Member) -> None:
         if member.kind in {Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE}:
             # Hostile names are refused all the same.
-            clean(member.name)
+            if not clean(member.name):
+                raise ArchiveError(f"the root directory as a {member.kind.value}")
             self.count_devices += 1
             return
         member.uid, member.gid = self._owner

@@ -105,7 +105,13 @@ def test_without_flags_for_it_the_context_is_the_workspace() -> None:
 def test_sub_path_is_below_the_context() -> None:
     ran = Ran("--no-push", "--context=dir:///w/", "--context-sub-path", "/a/b")
 
-    assert ran.request.context == "dir:///w/a/b"
+    assert ran.request.context == "dir:///w/"
+    assert ran.request.context_options.sub_path == "a/b"
+
+
+def test_git_context_has_its_whole_history_unless_it_is_told_otherwise() -> None:
+    assert Ran("--no-push").request.context_options.git.depth == 0
+    assert Ran("--no-push", "--git=depth=5").request.context_options.git.depth == 5
 
 
 def test_usual_flags_reach_the_library() -> None:
@@ -292,7 +298,6 @@ def test_cloud_build_finds_the_images(tmp_path: Path) -> None:
     [
         (["--nope"], "Error: unknown flag: --nope"),
         (["--cache=maybe"], 'Error: invalid argument "maybe" for "--cache"'),
-        (["--no-push", "--git=branch=x"], "Error: --git: git contexts are not supported"),
         (["--no-push", "extra"], "Error: Got unexpected extra argument"),
     ],
 )
