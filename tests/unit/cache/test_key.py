@@ -1,0 +1,53 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asynckaniko.cache.key import Ingredients
+
+NAMES = st.text("abc", min_size=1, max_size=3)
+TEXTS = st.text(max_size=6)
+VALUES = st.dictionaries(NAMES, TEXTS | st.lists(TEXTS, max_size=3).map(tuple), max_size=4)
+
+
+def without_empty(values: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value}
+
+
+@given(VALUES, VALUES)
+def test_two_different_lists_of_ingredients_have_two_keys(
+    one: dict[str, str | tuple[str, ...]], other: dict[str, str | tuple[str, ...]]
+) -> None:
+    same = without_empty(dict(one)) == without_empty(dict(other))
+
+    assert (Ingredients.of(**one).key() == Ingredients.of(**other).key()) == same
+
+
+def test_borders_between_ingredients_count() -> None:
+    keys = {
+        Ingredients.of(a=["x", "yz"]).key(),
+        Ingredients.of(a=["xy", "z"]).key(),
+        Ingredients.of(a="xyz").key(),
+        Ingredients.of(a=["xyz"]).key(),
+        Ingredients.of(a="x", b="yz").key(),
+        Ingredients.of(a="", b="xyz").key(),
+    }
+
+    assert len(keys) == 6
+
+
+def test_order_of_naming_does_not_count_and_that_of_a_list_does() -> None:
+    assert Ingredients.of(a="1", b="2").key() == Ingredients.of(b="2", a="1").key()
+    assert Ingredients.of(a=["1", "2"]).key() != Ingredients.of(a=["2", "1"]).key()
+
+
+def test_key_is_a_tag_and_a_file_name() -> None:
+    key = Ingredients.of(a="\udcff/..").key()
+
+    assert len(key) == 64
+    assert set(key) <= set("0123456789abcdef")
+
+
+def test_miss_is_explained_by_the_names_that_differ() -> None:
+    before = Ingredients.of(parent="p", environment=["A=1"], user="bob")
+    after = Ingredients.of(parent="p", environment=["A=2"], network="none")
+
+    assert before.difference(after) == ["environment", "network", "user"]
