@@ -78,6 +78,7 @@ def _copy_directory(source: str, root: str, path: str, found: Mapping[str, _Belo
     target_path = found[path].path if path in found else path
     target = f"{root}/{target_path}" if target_path else root
     os.makedirs(target, 0o755, exist_ok=True)
+    _copy_xattrs(source, target)
     with os.scandir(source) as entries:
         for entry in entries:
             child = f"{path}/{entry.name}" if path else entry.name
@@ -99,8 +100,7 @@ def _copy_subtree(source: str, target: str) -> None:
             else:
                 os.link(entry.path, f"{target}/{entry.name}", follow_symlinks=False)
     _copy_metadata(os.stat(source), target)
-    for name in os.listxattr(source):
-        os.setxattr(target, name, os.getxattr(source, name))
+    _copy_xattrs(source, target)
 
 
 def _restore_directories(root: str, below: RootFS, found: Mapping[str, _Below]) -> None:
@@ -113,6 +113,12 @@ def _restore_directories(root: str, below: RootFS, found: Mapping[str, _Below]) 
         status = below.lookup(os.fsencode(path))
         if status is not None and stat.S_ISDIR(status.st_mode) and os.path.isdir(f"{root}/{path}"):
             _copy_metadata(status, f"{root}/{path}")
+
+
+def _copy_xattrs(source: str, target: str) -> None:
+    """Copy attributes, the mark that a directory is opaque among them."""
+    for name in os.listxattr(source):
+        os.setxattr(target, name, os.getxattr(source, name))
 
 
 def _copy_metadata(status: os.stat_result, directory: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asynckaniko.errors import ArchiveError
+from asynckaniko.rootfs.implicit import settle
 from asynckaniko.rootfs.trees import open_tree
 from asynckaniko.rootfs.whiteout import deleted_name
 from tests.unit.rootfs import rawtar as raw
@@ -151,6 +152,24 @@ def test_opaque_root_hides_all_layers_below_and_none_above(tmp_path: Path) -> No
             return contents(f"/proc/self/fd/{tree.root}")
 
     assert in_namespaces(tmp_path, work) == {b"new": b"1", b"newest": b"2"}
+
+
+def test_opaque_directory_without_an_entry_stays_opaque_where_it_is_a_link_below(
+    tmp_path: Path,
+) -> None:
+    def work() -> dict[bytes, bytes]:
+        for name in ("layers", "settling", "scratch"):
+            os.mkdir(name)
+        below = raw.directory(b"usr") + raw.directory(b"usr/bin") + raw.file(b"usr/bin/old")
+        unpack(below + raw.symlink(b"bin", b"usr/bin") + raw.END, "layers/0")
+        above = raw.file(b"bin/new", b"1") + raw.file(b"bin/.wh..wh..opq", b"")
+        implicit = unpack(above + raw.END, "layers/1")["implicit"]
+        arguments = {"lowers": ["layers/0"], "layer": "layers/1", "implicit": implicit}
+        settled = settle(arguments | {"scratch": "settling"}, [])
+        with open_tree(["layers/0", settled], scratch="scratch") as tree:
+            return files(contents(f"/proc/self/fd/{tree.root}"))
+
+    assert in_namespaces(tmp_path, work) == {b"bin": b"-> usr/bin", b"usr/bin/new": b"1"}
 
 
 def test_hard_link_to_a_deletion_is_refused(tmp_path: Path) -> None:
