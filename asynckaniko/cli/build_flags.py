@@ -13,12 +13,7 @@ _NOT_YET = "asynckaniko does not have this kaniko flag yet"
 NOT_YET = dict.fromkeys(
     (
         "--annotation",
-        "--cache",
-        "--cache-copy-layers",
         "--cache-dir",
-        "--cache-repo",
-        "--cache-run-layers",
-        "--cache-ttl",
         "--cleanup",
         "--compressed-caching",
         "--credential-helpers",
@@ -27,7 +22,6 @@ NOT_YET = dict.fromkeys(
         "--ignore-path",
         "--ignore-var-run",
         "--image-fs-extract-retry",
-        "--no-push-cache",
         "--pre-cleanup",
         "--preserve-context",
         "--push-ignore-immutable-tag-errors",
@@ -86,6 +80,12 @@ class BuildFlags:
     image_download_retry: int | None = None
     registry_certificate: tuple[str, ...] = ()
     registry_client_cert: tuple[str, ...] = ()
+    cache: bool | None = None
+    cache_repo: str | None = None
+    cache_ttl: float | None = None
+    cache_run_layers: bool | None = None
+    cache_copy_layers: bool | None = None
+    no_push_cache: bool | None = None
     state_dir: str | None = None
     jobs: int | None = None
     materialize: bool | None = None
@@ -133,6 +133,7 @@ def build_flags() -> list[Flag]:
         "The image": flag_groups.image,
         "Where it goes": flag_groups.outputs,
         "Registries": flag_groups.registries,
+        "The layer cache": flag_groups.caching,
         "How it runs": flag_groups.running,
         "What it prints": flag_groups.display,
     }
