@@ -30,6 +30,8 @@ class TlsContexts:
 def make_context(identity: TlsIdentity) -> ssl.SSLContext:
     """Read the files of `identity`; blocks."""
     context = ssl.create_default_context()
+    # Distributions leave this to a configuration file of the system, and minimal ones lack it.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     for path in identity.ca_files:
         try:
             context.load_verify_locations(cafile=path)
