@@ -70,13 +70,14 @@ class ForkServer:
         directory: Path,
         preload: Sequence[str],
         namespaces: bool,
+        mode: str = "auto",
         tasks: TaskGroup | None = None,
     ) -> AsyncIterator[Self]:
         """Start a server that works in `directory`; leaving the block ends it and all calls.
 
         With `namespaces`, calls run as root of the build's user namespace and `directory` is
-        given to it. `preload` names the modules whose functions can be called. Raises
-        IsolationUnavailable, HostError.
+        given to it; `mode` is one of namespaces.MODES. `preload` names the modules whose
+        functions can be called. Raises IsolationUnavailable, HostError.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -87,7 +88,7 @@ class ForkServer:
                     process = await _spawn(theirs, stderr, directory)
                 server = cls(ours, process, stderr)
                 try:
-                    await server._greet(preload, namespaces=namespaces)
+                    await server._greet(preload, mode if namespaces else None)
                     async with server._receiving(tasks):
                         yield server
                 finally:
@@ -154,8 +155,8 @@ class ForkServer:
             raise RuntimeError(f"{function} failed in a helper process:\n{outcome['crash']}")
         return outcome["result"]
 
-    async def _greet(self, preload: Sequence[str], *, namespaces: bool) -> None:
-        await self._send({"preload": list(preload), "namespaces": namespaces})
+    async def _greet(self, preload: Sequence[str], mode: str | None) -> None:
+        await self._send({"preload": list(preload), "namespaces": mode})
         answer = await self._next()
         if answer is None:
             await self._process.wait()

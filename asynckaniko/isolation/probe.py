@@ -40,6 +40,15 @@ def explain_unshare(error: OSError) -> str:
     return f"{start}: {error}"
 
 
+def explain_direct(error: OSError) -> str:
+    """Say why mount and pid namespaces cannot be had without a user namespace."""
+    return (
+        f"cannot create mount and pid namespaces ({_reason(error)}): mode `namespaces` needs "
+        "CAP_SYS_ADMIN; in a Pod set hostUsers: false and securityContext: {capabilities: {add: "
+        "[SYS_ADMIN]}}, which gives it inside the Pod's own user namespace only"
+    )
+
+
 def explain_missing_ids(uid: int) -> str:
     """Say what a process without root and without subordinate ids lacks."""
     return (
@@ -54,7 +63,9 @@ def explain_maps(refusals: Sequence[tuple[IdMap, OSError]]) -> str:
     """Say why no id map could be written, one reason for each that was tried."""
     tried = "; ".join(f"{candidate.name}: {error.strerror}" for candidate, error in refusals)
     helpers = any(candidate.with_newuidmap for candidate, _ in refusals)
-    if helpers and _status("NoNewPrivs") == "1":
+    if "user name" in tried:
+        cure = f"newuidmap looks the caller up: uid {os.getuid()} needs a line in /etc/passwd"
+    elif helpers and _status("NoNewPrivs") == "1":
         cure = (
             "newuidmap has no effect under no_new_privs; set securityContext: "
             "{allowPrivilegeEscalation: true}"

@@ -3,7 +3,7 @@
 Started by `fork_server.ForkServer` with a clean environment; everything is said on one socket of
 type SOCK_SEQPACKET, a JSON object per message:
 
-    to the server:   {"preload": [...], "namespaces": bool}       first, once
+    to the server:   {"preload": [...], "namespaces": mode or null}   first, once
                      {"call": id, "function": "module:name"}      with descriptors: exchange, *fds
                      {"kill": id}
     from it:         {"ready": true, "root_id": id} or {"error": {...}}
@@ -33,7 +33,7 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
 
 from asynckaniko.errors import AsynckanikoError, host_error, to_wire
-from asynckaniko.isolation import user_namespace
+from asynckaniko.isolation import namespaces
 from asynckaniko.linux import processes, syscalls
 
 Job: TypeAlias = Callable[[Mapping[str, Any], Sequence[int]], Any]
@@ -55,7 +55,8 @@ def main(descriptor: int) -> None:
         request = json.loads(control.recv(_MESSAGE_SIZE))
         for module in request["preload"]:
             importlib.import_module(module)
-        root_id = user_namespace.enter().root_id if request["namespaces"] else 0
+        mode = request["namespaces"]
+        root_id = namespaces.enter(mode).root_id if mode else 0
     except AsynckanikoError as error:
         control.send(json.dumps({"error": to_wire(error)}).encode())
         return
@@ -63,7 +64,7 @@ def main(descriptor: int) -> None:
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": True, "root_id": root_id}).encode())
-    server = _NamespacedServer(control) if request["namespaces"] else _PlainServer(control)
+    server = _NamespacedServer(control) if mode else _PlainServer(control)
     server.serve()
 
 

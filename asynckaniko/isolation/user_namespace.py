@@ -1,13 +1,12 @@
 """Enter the build's user namespace: all ids an image uses, without any right outside.
 
-Documentation: user_namespaces(7), pid_namespaces(7), mount_namespaces(7).
+Documentation: user_namespaces(7).
 """
 
 import errno
 import json  # noqa: TID251  talk between two processes of this module, before anything else is up
 import os
 import pwd
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,28 +20,23 @@ from asynckaniko.linux import syscalls
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """The namespaces this process now lives in."""
+    """The user namespace this process now lives in."""
 
     root_id: int
     """Uid and gid behind ns-root, in the caller's view."""
     map_name: str
 
 
-def enter() -> Entered:
-    """Continue as PID 1 and root of new user, mount and pid namespaces, in the same directory.
+def enter(map_name: str | None = None) -> Entered:
+    """Continue as root of a new user namespace, with a new mount namespace, in the same directory.
 
-    The working directory is given to ns-root. The caller's process stays outside as the parent
-    of the one that returns from here, and ends with it; so this must be called by a program that
-    has nothing else to do. When either ends, the kernel ends every process in the namespaces.
-
-    Raises IsolationUnavailable: which permission is missing, and what grants it.
+    The working directory is given to ns-root. `map_name` limits the id maps that are tried to one
+    (see id_maps). Raises IsolationUnavailable: which permission is missing, and what grants it.
     """
-    entered = _enter_user_namespace(_candidates())
-    # Mounts made outside still show up here; what is mounted here stays here.
-    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
-    _leave_session_keyring()
-    _become_pid_1()
-    return entered
+    candidates = [candidate for candidate in _candidates() if map_name in {None, candidate.name}]
+    if not candidates:
+        raise IsolationUnavailable(probe.explain_missing_ids(os.geteuid()))
+    return _enter_user_namespace(candidates)
 
 
 def _candidates() -> list[IdMap]:
@@ -74,8 +68,6 @@ def _subordinate_ranges(path: str, uid: int) -> tuple[Range, ...]:
 
 
 def _enter_user_namespace(candidates: Sequence[IdMap]) -> Entered:
-    if not candidates:
-        raise IsolationUnavailable(probe.explain_missing_ids(os.geteuid()))
     ours, theirs = os.pipe(), os.pipe()
     writer = os.fork()
     if writer == 0:
@@ -173,24 +165,6 @@ def _run_helper(program: str, pid: int, ranges: Sequence[Range]) -> None:
     os.close(complaint)
     if status != 0:
         raise OSError(errno.EPERM, said or f"{program} ended with {status}")
-
-
-def _leave_session_keyring() -> None:
-    try:
-        syscalls.join_new_session_keyring()
-    except OSError as error:
-        # Seccomp profiles that refuse keyctl refuse it to commands too: the keys are out of reach.
-        if error.errno not in {errno.EPERM, errno.ENOSYS}:
-            raise
-
-
-def _become_pid_1() -> None:
-    syscalls.unshare(syscalls.CLONE_NEWPID)
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _read_all(descriptor: int) -> dict[str, Any]:

@@ -64,6 +64,17 @@ def limit(allowed: frozenset[Capability]) -> None:
     syscalls.capset(header, data)
 
 
+def effective() -> frozenset[Capability]:
+    """Return those of Capability that this process has in effect."""
+    data = (_Data * 2)()
+    syscalls.capget(_Header(_VERSION_3, 0), data)
+    return frozenset(
+        capability
+        for capability in Capability
+        if data[capability // 32].effective & 1 << capability % 32
+    )
+
+
 def _drop_from_bounding_set(number: int) -> bool:
     """Return False when the kernel has no capability of that number, nor any higher one."""
     try:

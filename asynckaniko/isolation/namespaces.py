@@ -1,0 +1,80 @@
+"""Enter the namespaces that a build's files and commands live in.
+
+Two ways: a user namespace of the build's own, which needs no privilege, or mount and pid
+namespaces directly, which takes SYS_ADMIN. The second is for a Pod that has a user namespace
+itself (`hostUsers: false`) and SYS_ADMIN in it: commands then get a /proc of their own, which the
+kernel does not allow below the masked one of a Pod. On a machine's real root it is never chosen
+unasked: commands would run as that root.
+
+Documentation: pid_namespaces(7), mount_namespaces(7).
+"""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+from asynckaniko.errors import IsolationUnavailable
+from asynckaniko.isolation import probe, user_namespace
+from asynckaniko.isolation.user_namespace import Entered
+from asynckaniko.linux import capabilities, syscalls
+from asynckaniko.linux.capabilities import Capability
+
+MODES = ("auto", "userns", "namespaces")
+
+
+def enter(mode: str) -> Entered:
+    """Continue as PID 1 and root of new namespaces, in the same directory. `mode` is of MODES.
+
+    The caller's process stays outside as the parent of the one that returns from here, and ends
+    with it; so this must be called by a program that has nothing else to do. When either ends,
+    the kernel ends every process in the namespaces.
+
+    Raises IsolationUnavailable: which permission is missing, and what grants it.
+    """
+    if mode == "namespaces" or (mode == "auto" and _is_root_of_a_pod()):
+        entered = _enter_directly()
+    else:
+        entered = user_namespace.enter()
+    # Mounts made outside still show up here; what is mounted here stays here.
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+    _leave_session_keyring()
+    _become_pid_1()
+    # Commands run as the same root in the same namespaces: its memory is none of theirs.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    return entered
+
+
+def _is_root_of_a_pod() -> bool:
+    """Tell whether this is root with SYS_ADMIN, in a user namespace that is not the machine's."""
+    _, outside, count = Path("/proc/self/uid_map").read_text().split()[:3]
+    whole_machine = (outside, count) == ("0", str(2**32 - 1))
+    return not whole_machine and Capability.SYS_ADMIN in capabilities.effective()
+
+
+def _enter_directly() -> Entered:
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+    except OSError as error:
+        raise IsolationUnavailable(probe.explain_direct(error)) from error
+    # Groups of the caller's would reach every command of an unlisted user.
+    os.setgroups([])
+    return Entered(os.geteuid(), "none")
+
+
+def _leave_session_keyring() -> None:
+    try:
+        syscalls.join_new_session_keyring()
+    except OSError as error:
+        # Seccomp profiles that refuse keyctl refuse it to commands too: the keys are out of reach.
+        if error.errno not in {errno.EPERM, errno.ENOSYS}:
+            raise
+
+
+def _become_pid_1() -> None:
+    syscalls.unshare(syscalls.CLONE_NEWPID)
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
