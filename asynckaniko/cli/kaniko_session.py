@@ -39,17 +39,19 @@ class KanikoSession(Session):
         self._flags = flags
         self._around = around
         self._destinations = [Reference.parse(text) for text in given(flags.destination)]
+        self._started = datetime.now(UTC)
         self._log = Logrus(
             self._output.write,
             format=options.display.log_format,
             timestamp=options.display.log_timestamp,
             verbosity=options.display.verbosity,
-            started=datetime.now(UTC),
+            started=self._started,
         )
 
     def log(self, level: str, message: str) -> None:
         """Write a line to the log, outside a build."""
-        self._log.log(0.0, level, message)
+        now = (datetime.now(UTC) - self._started).total_seconds()
+        self._log.log(now, level, message)
 
     def execute(self, open_builder: OpenBuilder) -> int:
         """Build, push, write the result files, and return the exit status."""
