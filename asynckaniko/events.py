@@ -124,6 +124,20 @@ class StepFailedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheMissed:
+    """The first step of a stage that no cache had a layer for.
+
+    `changed` names the ingredients of its key that are others than in the last build of the same
+    target from this state directory; empty if there was none, or if they are all the same.
+    """
+
+    stage: str
+    instruction: str
+    line: int
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LayerPacked:
     """A step's changes are a layer blob. `uncompressed_size` is that of the tar."""
 
@@ -217,6 +231,7 @@ Event: TypeAlias = (
     | StepOutput
     | StepFinished
     | StepFailedEvent
+    | CacheMissed
     | LayerPacked
     | BlobProgress
     | BlobPushed

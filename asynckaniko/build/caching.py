@@ -1,18 +1,19 @@
 """StepCache: what one build takes from caches, and what it gives to them."""
 
-from anyio import CapacityLimiter, create_task_group
+from anyio import CapacityLimiter, create_task_group, to_thread
 
 from asynckaniko.build.context import BuildRun
 from asynckaniko.build.keys import KeyMaker, StepKey
 from asynckaniko.build.layers import PackedLayer
 from asynckaniko.build.plan import PlannedStage
 from asynckaniko.build.sources import BaseLayer
+from asynckaniko.cache.last_build import LastBuild, explain
 from asynckaniko.cache.layer_cache import CachedLayer, LayerCache
 from asynckaniko.cache.local import LocalCache
 from asynckaniko.cache.remote import RemoteCache
 from asynckaniko.concurrency import single_error
 from asynckaniko.errors import AsynckanikoError
-from asynckaniko.events import BuildWarning
+from asynckaniko.events import BuildWarning, CacheMissed
 from asynckaniko.oci.reference import Reference
 
 _LOOK_UPS = 32
@@ -79,6 +80,39 @@ class StepCache:
                         asking.start_soon(ask, place, step)
         for planned in self._run.plan.in_order():
             self._take(planned, found)
+        await self._explain_misses()
+
+    async def _explain_misses(self) -> None:
+        """Say of each stage's first miss which ingredients are others than in the last build."""
+        request, plan = self._run.request, self._run.plan
+        record = LastBuild(
+            self._run.resources.state.cache, request.context, request.dockerfile, request.target
+        )
+        disk = self._run.resources.disk
+        before = await to_thread.run_sync(record.read, limiter=disk)
+        for planned in plan.in_order():
+            missed = self._first_miss(planned)
+            if missed is None:
+                continue
+            place = f"{planned.index}.{missed}"
+            now = self._keys[planned.index, missed].ingredients
+            instruction = planned.instructions[missed]
+            changed = explain(before.get(place), now.fingerprints())
+            text = " ".join(instruction.original.split())
+            line = instruction.span.first
+            self._run.emit(CacheMissed(planned.stage.label, text, line, tuple(changed)))
+        after = {
+            f"{stage}.{position}": step.ingredients.fingerprints()
+            for (stage, position), step in self._keys.items()
+        }
+        await to_thread.run_sync(record.write, after, limiter=disk)
+
+    def _first_miss(self, planned: PlannedStage) -> int | None:
+        for position, _ in enumerate(planned.instructions):
+            step = self._keys.get((planned.index, position))
+            if step and self._is_cacheable(step) and position not in planned.hits:
+                return position
+        return None
 
     def _is_cacheable(self, step: StepKey) -> bool:
         assert self._options is not None

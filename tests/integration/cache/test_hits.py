@@ -10,7 +10,7 @@ import pytest
 
 from asynckaniko import Builder, BuildRequest, Settings
 from asynckaniko.build.request import Cache, Secret
-from asynckaniko.events import Event, StepFinished
+from asynckaniko.events import CacheMissed, Event, StepFinished
 
 FILES = {"a.txt": "a", "d/b.txt": "b", "ignored/c": "c", ".dockerignore": "ignored\n"}
 DOCKERFILE = """\
@@ -63,6 +63,9 @@ class Site:
         self.directory = directory
         self.busybox = busybox
         self.builds = 0
+        self.fixed_context = False
+        self.missed: list[CacheMissed] = []
+        """Of the latest build."""
 
     async def misses(self, case: Case) -> list[str]:
         """Build; return the names of the steps that were carried out."""
@@ -72,7 +75,7 @@ class Site:
     async def carried_out(self, case: Case) -> list[str]:
         """Build; return the instructions that no cache had."""
         self.builds += 1
-        context = self.directory / f"context{self.builds}"
+        context = self.directory / ("context" if self.fixed_context else f"context{self.builds}")
         for name, text in case.files.items():
             path = context / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +92,7 @@ class Site:
         }
         request = BuildRequest(context=str(context), **{**options, **case.request})
         await self.builder.build(request, on_event=events.append)
+        self.missed = [event for event in events if isinstance(event, CacheMissed)]
         return [
             event.step.instruction
             for event in events
@@ -203,3 +207,17 @@ async def test_layer_that_is_too_old_is_not_used(site: Site) -> None:
 
     old = Case(request={"cache": Cache(copy_layers=True, ttl_seconds=0)})
     assert await site.misses(old) == ALL
+
+
+async def test_miss_says_what_changed_since_the_last_build(site: Site) -> None:
+    files = {"a.txt": "a", "d/b.txt": "b"}
+    text = "FROM busybox\nENV E=1\nRUN echo > /one\nCOPY a.txt /\nRUN echo > /last\n"
+    site.fixed_context = True
+    await site.carried_out(Case(text, files))
+    await site.carried_out(Case(text.replace("E=1", "E=2"), files))
+    assert [(m.instruction, m.changed) for m in site.missed] == [
+        ("RUN echo > /one", ("environment",))
+    ]
+
+    await site.carried_out(Case(text.replace("E=1", "E=2"), {**files, "a.txt": "other"}))
+    assert [(m.instruction, m.changed) for m in site.missed] == [("COPY a.txt /", ("content",))]

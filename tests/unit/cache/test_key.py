@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asynckaniko.cache.key import Ingredients
+from asynckaniko.cache.last_build import explain
 
 NAMES = st.text("abc", min_size=1, max_size=3)
 TEXTS = st.text(max_size=6)
@@ -47,7 +48,13 @@ def test_key_is_a_tag_and_a_file_name() -> None:
 
 
 def test_miss_is_explained_by_the_names_that_differ() -> None:
-    before = Ingredients.of(parent="p", environment=["A=1"], user="bob")
-    after = Ingredients.of(parent="p", environment=["A=2"], network="none")
+    before = Ingredients.of(parent="p", environment=["A=1"], user="bob").fingerprints()
+    after = Ingredients.of(parent="q", environment=["A=2"], network="none").fingerprints()
 
-    assert before.difference(after) == ["environment", "network", "user"]
+    assert explain(before, after) == ["environment", "network", "user"]
+    assert explain(before, {**before, "parent": "other"}) == ["parent"]
+    assert explain(None, after) == explain(before, before) == []
+
+
+def test_fingerprints_do_not_show_what_they_are_of() -> None:
+    assert "hunter2" not in str(Ingredients.of(environment=["PASSWORD=hunter2"]).fingerprints())
