@@ -80,6 +80,25 @@ class RegistryOptions:
     user_agent: str = "asynckaniko"
     chunk_size: int = 0
     """Bytes of one PATCH; 0 sends a blob as one streamed request."""
+    ignore_immutable_tags: bool = False
+    """Take a refusal to overwrite an immutable tag for success."""
+    https_proxy: str = field(default="", repr=False)
+    """`[http://][user:password@]host[:port]` through which https registries are reached."""
+    http_proxy: str = field(default="", repr=False)
+    no_proxy: str = ""
+    """Hosts that are reached directly, as in the variable NO_PROXY."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialOptions:
+    """Where sign-ins come from beside auth files."""
+
+    auth_text: str = field(default="", repr=False)
+    """The content of an auth file that is asked before the files (DOCKER_AUTH_CONFIG)."""
+    helpers: tuple[str, ...] = ("env", "google", "ecr", "acr", "gitlab")
+    """Asked in this order after the files."""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the helpers env, gitlab and acr read: KANIKO_*, CI_REGISTRY*, AZURE_*."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,3 +111,4 @@ class Settings:
     registry: RegistryOptions = field(default_factory=RegistryOptions)
     auth_files: tuple[Path, ...] = ()
     """docker `config.json` style files, first match wins."""
+    credentials: CredentialOptions = field(default_factory=CredentialOptions)

@@ -15,14 +15,16 @@ from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference, Repository
 from asynckaniko.registry.auth import Authenticator
-from asynckaniko.registry.credentials import AuthFile, Credentials, CredentialSource
+from asynckaniko.registry.credential_helpers import credential_sources
+from asynckaniko.registry.credentials import Credentials, CredentialSource
 from asynckaniko.registry.endpoints import Endpoints
+from asynckaniko.registry.proxies import Proxies
 from asynckaniko.registry.pull import Puller, ResolvedImage
 from asynckaniko.registry.push import Blob, Pusher
 from asynckaniko.registry.retry import Clock
 from asynckaniko.registry.transport import Transport
 from asynckaniko.registry.wire import Wire
-from asynckaniko.settings import Limits, RegistryOptions, Retry
+from asynckaniko.settings import CredentialOptions, Limits, RegistryOptions, Retry
 
 __all__ = ["Blob", "RegistryClient", "ResolvedImage"]
 
@@ -41,14 +43,20 @@ class RegistryClient:
         retry: Retry,
         limits: Limits,
         auth_files: Sequence[Path] = (),
-        credentials: Sequence[CredentialSource] = (),
+        credentials: CredentialOptions | None = None,
+        sources: Sequence[CredentialSource] = (),
         clock: Clock | None = None,
     ) -> None:
-        """Ask `credentials` after `auth_files`; `clock` is for tests that must not wait."""
+        """Ask `sources` before anything that the settings name.
+
+        `clock` is for tests that must not wait.
+        """
         self._options = options
         self._retry = retry
         self._limits = limits
-        self._sources = (*(AuthFile(path) for path in auth_files), *credentials)
+        self._auth_files = tuple(auth_files)
+        self._credentials = credentials or CredentialOptions()
+        self._sources = tuple(sources)
         self._clock = clock or Clock()
         self._stack = AsyncExitStack()
 
@@ -56,17 +64,23 @@ class RegistryClient:
         async with AsyncExitStack() as stack:
             endpoints = Endpoints(self._options)
             wire = await stack.enter_async_context(
-                Wire(endpoints.tls, user_agent=self._options.user_agent)
+                Wire(
+                    endpoints.tls,
+                    user_agent=self._options.user_agent,
+                    proxy=Proxies.of(self._options).choose,
+                )
             )
             stack.enter_context(single_error())
             tasks = await stack.enter_async_context(create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            auth = Authenticator(Credentials(self._sources), wire, tasks=tasks, clock=self._clock)
+            configured = credential_sources(
+                self._credentials, self._auth_files, wire=wire, clock=self._clock
+            )
+            credentials = Credentials((*self._sources, *configured))
+            auth = Authenticator(credentials, wire, tasks=tasks, clock=self._clock)
             transport = Transport(wire, auth, retry=self._retry, clock=self._clock)
             self._puller = Puller(transport, endpoints, limits=self._limits, clock=self._clock)
-            self._pusher = Pusher(
-                transport, endpoints, limits=self._limits, chunk_size=self._options.chunk_size
-            )
+            self._pusher = Pusher(transport, endpoints, limits=self._limits, options=self._options)
             self._resolving: SingleFlight[tuple[Reference, Platform], ResolvedImage] = SingleFlight(
                 tasks
             )

@@ -83,6 +83,14 @@ class Credential:
         return tuple(texts)
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Credentials and how long they hold."""
+
+    credential: Credential
+    life_seconds: float
+
+
 class CredentialSource(Protocol):
     """One place that may know credentials. `registry` is a canonical host: docker.io is the Hub."""
 
@@ -136,6 +144,24 @@ class AuthFile:
             return b"{}"
         except OSError as error:
             raise UsageError(f"auth file {self._path}: {error.strerror}") from error
+
+
+class AuthText:
+    """The content of such a file, given as a value."""
+
+    def __init__(self, text: str, *, where: str) -> None:
+        """`where` names the text in messages."""
+        self._text = text
+        self._where = where
+        self._config: AuthConfig | None = None
+
+    async def find(self, registry: str, name: str) -> Credential | None:
+        if self._config is None:
+            self._config = AuthConfig.parse(self._text.encode(), where=self._where)
+        return await self._config.find(registry, name)
+
+    def forget(self) -> None:
+        self._config = None
 
 
 class AuthConfig:

@@ -39,7 +39,7 @@ from asynckaniko.registry.uploads import (
     next_location,
     with_digest,
 )
-from asynckaniko.settings import Limits
+from asynckaniko.settings import Limits, RegistryOptions
 
 _QUESTIONS = 16
 _MOST_MOUNT_SOURCES = 3
@@ -74,14 +74,20 @@ class Pusher:
     """Writes to registries, many blobs at a time."""
 
     def __init__(
-        self, transport: Transport, endpoints: Endpoints, *, limits: Limits, chunk_size: int
+        self,
+        transport: Transport,
+        endpoints: Endpoints,
+        *,
+        limits: Limits,
+        options: RegistryOptions,
     ) -> None:
         self._transport = transport
         self._endpoints = endpoints
         self._uploads = CapacityLimiter(limits.uploads)
         # Whether a blob is there must not wait until others are uploaded.
         self._questions = CapacityLimiter(_QUESTIONS)
-        self._chunk_size = chunk_size
+        self._chunk_size = options.chunk_size
+        self._ignore_immutable_tags = options.ignore_immutable_tags
 
     async def push_blob(
         self,
@@ -137,6 +143,8 @@ class Pusher:
                     raise
                 await attempts.after(error, anyway=True)
             except RegistryError as error:
+                if self._ignore_immutable_tags and is_immutable_tag(error):
+                    return
                 await attempts.after(error)
         check_stored(reply, Digest.of(content), f"{reference}")
 
@@ -297,6 +305,17 @@ def choose_remedy(error: RegistryError) -> Remedy:
             return Remedy.RESTART
         case _:
             return Remedy.NONE
+
+
+def is_immutable_tag(error: RegistryError) -> bool:
+    """Tell whether a manifest was refused because its tag exists and must not move.
+
+    Registries share no error code for it; these are the words of ECR and of Artifact Registry.
+    """
+    said = str(error)
+    return isinstance(error, RegistryRejected) and (
+        "enabled tag immutability" in said or "cannot be overwritten because the" in said
+    )
 
 
 def _is_near(source: Repository, target: Repository) -> bool:

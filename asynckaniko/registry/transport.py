@@ -14,9 +14,10 @@ from asynckaniko.events import EventSink
 from asynckaniko.registry.auth import Access, Authenticator, parse_challenges
 from asynckaniko.registry.bodies import Body
 from asynckaniko.registry.endpoints import Endpoint
+from asynckaniko.registry.failures import UntrustedCertificate
 from asynckaniko.registry.rejection import ErrorBody, printable, rejection
 from asynckaniko.registry.retry import Attempts, Clock, Interrupted, parse_retry_after
-from asynckaniko.registry.wire import Call, Incoming, UntrustedCertificate, Wire
+from asynckaniko.registry.wire import Call, Incoming, Wire
 from asynckaniko.settings import Retry
 
 _ERROR_BODY = 64 * 1024

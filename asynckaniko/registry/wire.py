@@ -1,10 +1,9 @@
-"""One HTTP exchange: timeouts, redirects, bodies. The only module that knows aiohttp.
+"""One HTTP exchange: timeouts, redirects, bodies. The edge to aiohttp.
 
 aiohttp's own redirects forward custom headers to other hosts, its decompression breaks digests, and
 its read timeout never fires on a drip of single bytes, so none of the three is used.
 """
 
-import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,9 +17,10 @@ from anyio import CancelScope, current_time, move_on_after
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from asynckaniko.errors import IntegrityError, RegistryError, RegistryUnavailable
+from asynckaniko.errors import IntegrityError, RegistryError
 from asynckaniko.registry.bodies import Body, Outgoing, Pace
 from asynckaniko.registry.endpoints import Direction, TlsIdentity, is_link_local
+from asynckaniko.registry.failures import translate
 from asynckaniko.registry.rejection import printable
 from asynckaniko.registry.retry import Interrupted
 from asynckaniko.registry.tls import TlsContexts
@@ -28,7 +28,6 @@ from asynckaniko.settings import Retry
 
 _READ_BUFFER = 512 * 1024
 _MOST_REDIRECTS = 5
-_EAI_AGAIN = -3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 _FOR_OTHERS = frozenset(
@@ -79,7 +78,7 @@ class Incoming:
             # What arrived before the failure is kept by the reader, but not given.
             if data := content._read_nowait(-1):
                 return data
-            raise _translate(error, self._call.method, self.url) from error
+            raise translate(error, self._call.method, self.url) from error
 
     async def _wait(self) -> bytes:
         while True:
@@ -220,7 +219,7 @@ class Wire:
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 if outgoing and outgoing.failure:
                     raise outgoing.failure from None
-                raise _translate(error, call.method, url) from error
+                raise translate(error, call.method, url) from error
         if outgoing and not outgoing.is_sent:
             reason = f"the upload stalled for {call.patience.stall_seconds:g} s"
         else:
@@ -265,61 +264,3 @@ def _is_redirect(call: Call, response: aiohttp.ClientResponse) -> bool:
     if response.status not in _REDIRECTS or "Location" not in response.headers:
         return False
     return call.method in ("GET", "HEAD") or response.status in _SAME_METHOD
-
-
-class UntrustedCertificate(RegistryUnavailable):
-    """The server's certificate proves nothing to us."""
-
-
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, "cannot connect: timed out"),
-    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer"),
-    (aiohttp.ClientPayloadError, "the connection was cut within the body"),
-    (aiohttp.ClientHttpProxyError, "the proxy refused to connect"),
-    (aiohttp.ClientResponseError, "the answer was not HTTP"),
-    (TimeoutError, "timed out"),
-    (aiohttp.ClientConnectionError, "the connection was closed"),
-)
-"""Our words for aiohttp's errors: its own texts may contain whole URLs."""
-
-
-def _translate(error: Exception, method: str, url: URL) -> RegistryError:
-    where = f"{method} {printable(url)}"
-    if isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):
-        return UntrustedCertificate(f"{where}: {_certificate_problem(error)}")
-    tls = _tls_reason(error)
-    if tls == "WRONG_VERSION_NUMBER":
-        return RegistryUnavailable(f"{where}: no TLS there; if it offers http, declare it insecure")
-    if "ALERT" in tls or "PROTOCOL" in tls:
-        return RegistryUnavailable(f"{where}: TLS refused by the server: {tls}")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        if error.os_error.errno != _EAI_AGAIN:
-            return RegistryUnavailable(f"{where}: no such host: {url.host}")
-        return Interrupted(method, printable(url), f"cannot resolve {url.host} now")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return Interrupted(method, printable(url), f"cannot connect: {_said(error.os_error)}")
-    for kind, reason in _REASONS:
-        if isinstance(error, kind) and not (isinstance(error, OSError) and error.errno):
-            return Interrupted(method, printable(url), reason)
-    if isinstance(error, OSError):
-        return Interrupted(method, printable(url), f"the connection failed: {_said(error)}")
-    return RegistryError(f"{where}: not a usable request ({type(error).__name__})")
-
-
-def _said(error: OSError) -> str:
-    # The texts of asyncio's connection attempts differ with the number of addresses.
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else "failed"
-
-
-def _certificate_problem(error: Exception) -> str:
-    inner = getattr(error, "certificate_error", error)
-    said = getattr(inner, "verify_message", "") or "verification failed"
-    return f"its certificate is not trusted: {said}; give its CA, or skip the verification"
-
-
-def _tls_reason(error: Exception) -> str:
-    for candidate in (getattr(error, "os_error", None), error.__cause__, error):
-        if isinstance(candidate, ssl.SSLError):
-            # aiohttp's own subclasses of it have none.
-            return str(getattr(candidate, "reason", "") or "")
-    return ""

@@ -20,7 +20,7 @@ from asynckaniko.oci.reference import Reference, Repository
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.registry.credentials import CredentialSource
 from asynckaniko.registry.retry import Clock
-from asynckaniko.settings import Limits, RegistryOptions, Retry
+from asynckaniko.settings import CredentialOptions, Limits, RegistryOptions, Retry
 
 PLATFORM = Platform("linux", "amd64")
 QUICK = Retry(connect_seconds=2.0, response_seconds=5.0, stall_seconds=5.0)
@@ -53,7 +53,8 @@ def connect(
     auths: Mapping[str, Any] | None = None,
     helpers: Mapping[str, str] | None = None,
     directory: Path | None = None,
-    credentials: tuple[CredentialSource, ...] = (),
+    credentials: CredentialOptions | None = None,
+    sources: tuple[CredentialSource, ...] = (),
     time: SkippedTime | None = None,
     **options: Any,
 ) -> RegistryClient:
@@ -70,6 +71,7 @@ def connect(
         limits=limits or Limits(),
         auth_files=files,
         credentials=credentials,
+        sources=sources,
         clock=(time or SkippedTime()).clock,
     )
 

@@ -523,3 +523,60 @@ class TokenServer:
         }
         # trustme's keys are of the curve P-256.
         return jwt.encode(claims, self._key, algorithm="ES256", headers={"x5c": self._chain})  # type: ignore[arg-type]
+
+
+class TunnelProxy:
+    """An HTTP proxy: CONNECT and absolute requests. Every name leads to `upstream`."""
+
+    def __init__(self, upstream: str, *, credentials: str = "", refusal: int = 0) -> None:
+        self.requests: list[Seen] = []
+        self._upstream = upstream
+        self._credentials = credentials
+        self._refusal = refusal
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[str]:
+        async with listen(self._serve) as address:
+            yield address
+
+    async def _serve(self, client: Connection) -> None:
+        while request := await client.request():
+            self.requests.append(request)
+            given = request.headers.get("proxy-authorization", "").removeprefix("Basic ")
+            if self._refusal or base64.b64decode(given).decode() != self._credentials:
+                await client.send(Answer(self._refusal or 407).encode())
+                return
+            host, port = self._upstream.rsplit(":", 1)
+            upstream = Connection(*await asyncio.open_connection(host, int(port)))
+            try:
+                if request.method == "CONNECT":
+                    await client.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                    await _join(client, upstream)
+                    return
+                await self._relay(request, client, upstream)
+            finally:
+                upstream.writer.close()
+
+    async def _relay(self, request: Seen, client: Connection, upstream: Connection) -> None:
+        headers = {k: v for k, v in request.headers.items() if not k.startswith("proxy-")}
+        url = urlsplit(request.target)
+        target = f"{url.path}?{url.query}" if url.query else url.path
+        lines = [f"{request.method} {target} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in (headers | {"connection": "close"}).items()]
+        await upstream.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        async for piece in client.body(request.size):
+            await upstream.send(piece)
+        answer = await _response(upstream, head=request.method == "HEAD")
+        await client.send(answer.encode(head=request.method == "HEAD"))
+
+
+async def _join(one: Connection, other: Connection) -> None:
+    async def pipe(source: Connection, sink: Connection) -> None:
+        with suppress(ConnectionError):
+            while piece := await source.reader.read(_PIECE):
+                await sink.send(piece)
+        sink.writer.close()
+
+    async with anyio.create_task_group() as pipes:
+        pipes.start_soon(pipe, one, other)
+        pipes.start_soon(pipe, other, one)

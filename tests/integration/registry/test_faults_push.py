@@ -573,6 +573,30 @@ async def test_refused_manifest_is_not_repeated(registry: Registry) -> None:
     assert len([r for r in registry.requests() if r.method == "PUT"]) == 1
 
 
+IMMUTABLE = [
+    "The image tag '1' already exists and the repository has enabled tag immutability.",
+    "The tag 1 cannot be overwritten because the tag is immutable.",
+]
+
+
+@pytest.mark.parametrize("said", IMMUTABLE)
+async def test_immutable_tag_is_an_error_unless_it_is_to_be_ignored(said: str) -> None:
+    body = f'{{"errors": [{{"code": "TAG_INVALID", "message": "{said}"}}]}}'
+    answer = Answer(400, body=body.encode())
+    server = Script().on("GET /v2/$", Answer(200)).on("PUT", answer)
+    manifest = Image.make(10).manifest
+
+    async with server.serve() as host:
+        tag = Reference.parse(f"{host}/app:1")
+        async with connect() as client:
+            with pytest.raises(RegistryRejected, match="immutab"):
+                await client.push_manifest(tag, manifest.content, manifest.media_type)
+        async with connect(ignore_immutable_tags=True) as client:
+            await client.push_manifest(tag, manifest.content, manifest.media_type)
+
+    assert len(server.seen("PUT")) == 2
+
+
 async def test_manifest_that_was_stored_as_another_is_an_integrity_error(
     registry: Registry,
 ) -> None:

@@ -13,8 +13,8 @@ import trustme
 from asynckaniko.errors import RegistryUnavailable, UsageError
 from asynckaniko.oci.reference import Repository
 from asynckaniko.registry.endpoints import TlsIdentity
+from asynckaniko.registry.failures import UntrustedCertificate
 from asynckaniko.registry.tls import make_context
-from asynckaniko.registry.wire import UntrustedCertificate
 from tests.integration.registry.clients import QUICK, SkippedTime, connect
 from tests.integration.registry.servers import Answer, Connection, listen
 from tests.support.registry import Certificates, Registry, make_certificates, run_registry
