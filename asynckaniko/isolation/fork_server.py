@@ -209,7 +209,7 @@ class ForkServer:
                 return
             except BlockingIOError:
                 await wait_writable(self._control)
-            except OSError:
+            except ConnectionError:
                 # The server is gone; whoever receives its end says so to all calls.
                 return
 
@@ -220,7 +220,7 @@ class ForkServer:
                 content = self._control.recv(_MESSAGE_SIZE)
             except BlockingIOError:
                 continue
-            except OSError:
+            except ConnectionError:
                 return None
             message: dict[str, Any] | None = json.loads(content) if content else None
             return message

@@ -3,20 +3,15 @@
 The child is PID 1 of its own pid namespace. Whatever the command leaves running ends with it.
 """
 
-import fcntl
 import os
-import socket
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asynckaniko.isolation import mounts, root
 from asynckaniko.isolation.command import Command, execute
 from asynckaniko.isolation.mounts import Bench
+from asynckaniko.isolation.network import enter_empty_network
 from asynckaniko.linux import syscalls
-
-_SIOCSIFFLAGS = 0x8914
-_IFF_UP = 1
 
 
 def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
@@ -41,10 +36,9 @@ def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """
     stdout, stderr = fds[:2]
     own_network = arguments["network"] == "none"
-    namespaces = syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
-    syscalls.unshare(namespaces | (syscalls.CLONE_NEWNET if own_network else 0))
+    syscalls.unshare(syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS)
     if own_network:
-        _bring_loopback_up()
+        enter_empty_network()
     bench = _set_up_bench(arguments["scratch"])
     attached, secret_env = mounts.prepare(arguments.get("mounts", ()), fds, bench)
     place, stubs = root.assemble(
@@ -71,8 +65,3 @@ def _set_up_bench(scratch: str) -> Bench:
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount("tmpfs", memory, "tmpfs", flags, "mode=755")
     return Bench(memory=memory, disk=scratch)
-
-
-def _bring_loopback_up() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh", b"lo", _IFF_UP))

@@ -1,11 +1,16 @@
 """Processes: what they hold, and how to end those that have no pid namespace to die with."""
 
+import errno
 import os
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+
+from asynckaniko.linux import syscalls
 
 _PAUSE_SECONDS = 0.005
+_HIGHEST_DESCRIPTOR = 2**31 - 1
 
 
 def close_all_but(kept: Iterable[int]) -> None:
@@ -13,9 +18,24 @@ def close_all_but(kept: Iterable[int]) -> None:
     start = 3
     for number in sorted(set(kept)):
         if number >= start:
-            os.closerange(start, number)
+            _close(start, number - 1)
             start = number + 1
-    os.closerange(start, max(os.sysconf("SC_OPEN_MAX"), start))
+    _close(start, _HIGHEST_DESCRIPTOR)
+
+
+def _close(first: int, last: int) -> None:
+    if first > last:
+        return
+    try:
+        syscalls.close_range(first, last)
+    except OSError as error:
+        # Linux before 5.9. Trying every number up to the limit, a billion sometimes, takes minutes.
+        if error.errno not in {errno.ENOSYS, errno.EPERM}:
+            raise
+        for number in map(int, os.listdir("/proc/self/fd")):
+            if first <= number <= last:
+                with suppress(OSError):  # the one that listed the directory
+                    os.close(number)
 
 
 def children(pid: int) -> list[int]:

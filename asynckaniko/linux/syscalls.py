@@ -30,7 +30,7 @@ MOUNT_ATTR_RDONLY = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 # Calls from 5.1 on have one number on all machines; -1 is answered with ENOSYS.
-_COMMON_NUMBERS = {"openat2": 437, "mount_setattr": 442}
+_COMMON_NUMBERS = {"close_range": 436, "openat2": 437, "mount_setattr": 442}
 _NUMBERS = _COMMON_NUMBERS | {
     "x86_64": {"pivot_root": 155, "keyctl": 250},
     "aarch64": {"pivot_root": 41, "keyctl": 219},
@@ -85,6 +85,11 @@ def openat2(
 
 def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def close_range(first: int, last: int) -> None:
+    """Close the descriptors `first` to `last`, open or not (5.9)."""
+    _check(_syscall(_NUMBERS["close_range"], first, last, 0), f"close_range({first}, {last})")
 
 
 def setns(descriptor: int, kind: int) -> None:

@@ -1,8 +1,8 @@
 """Run commands where less, or something else, is allowed than on a developer's machine.
 
-`python -m tests.integration.isolation.situations NAME DIRECTORY [COMMAND]` brings itself into the
-situation NAME, in a mount namespace of its own, runs COMMAND on a busybox image and prints what
-came of it as JSON. The tests are in test_situations.py.
+`python -m tests.integration.isolation.situations NAME DIRECTORY COMMAND NETWORK` brings itself
+into the situation NAME, in a mount namespace of its own, runs COMMAND on a busybox image and
+prints what came of it as JSON. The tests are in test_situations.py.
 """
 
 import json
@@ -36,19 +36,19 @@ FIVE = frozenset(
 
 
 def main() -> None:
-    name, directory, *command = sys.argv[1:]
+    name, directory, command, network = sys.argv[1:]
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     make_reachable([sys.base_prefix, sys.prefix, str(TOP), directory])
     os.chdir(TOP)
     SITUATIONS[name](directory)
-    print(json.dumps(anyio.run(run, name, Path(directory), command)))
+    print(json.dumps(anyio.run(run, Path(directory), command, network)))
 
 
 def make_reachable(paths: Iterable[str]) -> None:
     """Let other users reach `paths` whatever their parents' modes, in this mount namespace."""
     originals = {os.path.realpath(path): os.open(path, os.O_PATH) for path in paths}
-    covered = set()
+    covered: set[str] = set()
     for path, original in originals.items():
         closed = next((place for place in _parents(path) if not _is_open(place)), None)
         if closed is None and not any(path.startswith(f"{place}/") for place in covered):
@@ -108,8 +108,9 @@ def no_subordinates(directory: str) -> None:
 
 
 def administrator(directory: str) -> None:
-    """Root of a user namespace with all rights in it: hostUsers: false and SYS_ADMIN."""
+    """Root of a user namespace with SYS_ADMIN in it: hostUsers: false and that capability."""
     _enter_a_pods_namespaces(directory)
+    capabilities.limit(capabilities.DOCKER_DEFAULT | {Capability.SYS_ADMIN})
 
 
 def no_namespaces(directory: str) -> None:
@@ -161,7 +162,7 @@ def _write_over(path: str, content: str) -> None:
     os.unlink(file.name)
 
 
-async def run(name: str, directory: Path, command: list[str]) -> dict[str, Any]:
+async def run(directory: Path, command: str, network: str) -> dict[str, Any]:
     before = os.getuid()
     try:
         async with ForkServer.start(
@@ -169,7 +170,7 @@ async def run(name: str, directory: Path, command: list[str]) -> dict[str, Any]:
         ) as server:
             machine = Machine(server, directory)
             machine.lowers = [await machine.make("layers/busybox", busybox_files())]
-            done = await machine.run(*command)
+            done = await machine.run(command, network=network)
             return {
                 "uid": before,
                 "root_id": server.root_id,

@@ -17,12 +17,12 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    def run(situation: str, command: str = "true") -> dict[str, Any]:
+    def run(situation: str, command: str = "true", network: str = "host") -> dict[str, Any]:
         directory = tmp_path / "rootfs"
         directory.mkdir()
         module = "tests.integration.isolation.situations"
         done = subprocess.run(
-            [sys.executable, "-m", module, situation, directory, command],
+            [sys.executable, "-m", module, situation, directory, command, network],
             cwd=TOP,
             env={**os.environ, "REGISTRY_PASSWORD": "hunter2"},
             capture_output=True,
@@ -80,6 +80,18 @@ def test_masked_proc_is_bound_and_works(run: Run, situation: str) -> None:
 
     assert outcome["stdout"][0].startswith("/bin/")
     assert outcome["stdout"][1:4] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("situation", WORKING)
+def test_network_none_has_a_working_loopback(run: Run, situation: str) -> None:
+    outcome = run(
+        situation,
+        "grep -c : /proc/net/dev; nc -l -p 4000 -e echo heard & "
+        "until nc 127.0.0.1 4000; do sleep 0.01; done",
+        "none",
+    )
+
+    assert outcome["stdout"] == ["1", "heard"]
 
 
 def test_administrator_of_a_pod_needs_no_further_user_namespace(run: Run) -> None:
