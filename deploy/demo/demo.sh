@@ -15,7 +15,7 @@ as_root=
 echo "Building deploy/demo/Dockerfile with asynckaniko"
 "$asynckaniko" build deploy/demo \
     --build-context debian=oci-layout://.demo/base \
-    --state-dir .demo/state \
+    --state-dir .demo/state --cache --cache-copy-layers \
     --no-push --oci-layout-path .demo/image \
     --timings .demo/timings.json
 echo

@@ -51,9 +51,12 @@ def blob(layout: Path, descriptor: dict[str, Any]) -> Path:
 def print_times(timings: dict[str, Any]) -> None:
     """Show when each step ran: `#` for its share of the build's time."""
     total = timings["seconds"]
-    print(f"Steps of {total:.1f} s, and when they ran:")
-    for span in timings["spans"]:
-        if span["kind"] == "step" and span["seconds"] >= 0.05:
+    steps = [span for span in timings["spans"] if span["kind"] == "step"]
+    cached = sum(span["state"] == "cached" for span in steps)
+    reused = f", {cached} of {len(steps)} from the layer cache" if cached else ""
+    print(f"Steps of {total:.1f} s{reused}, and when they ran:")
+    for span in steps:
+        if span["seconds"] >= 0.05:
             start = min(29, round(30 * span["start_seconds"] / total))
             length = max(1, round(30 * span["seconds"] / total))
             bar = (" " * start + "#" * length)[:30]
