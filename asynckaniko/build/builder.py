@@ -134,6 +134,7 @@ class Builder:
                     retry=settings.retry,
                     limits=limits,
                     auth_files=settings.auth_files,
+                    credentials=settings.credentials,
                 )
             )
             self._resources = Resources(

@@ -56,6 +56,7 @@ async def push_image(
             retry=settings.retry,
             limits=settings.limits,
             auth_files=settings.auth_files,
+            credentials=settings.credentials,
         )
         async with client as registry:
             push = _Push(image, registry, disk, on_event)

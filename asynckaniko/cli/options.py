@@ -19,7 +19,11 @@ from asynckaniko.cli.cache_options import read_cache
 from asynckaniko.cli.context_options import bucket_context, read_context_options
 from asynckaniko.cli.flag_groups import PROGRESS
 from asynckaniko.cli.inputs import given, read_build_args, read_pairs, read_secrets, read_ssh
-from asynckaniko.cli.registry_options import read_registry_options, read_retry
+from asynckaniko.cli.registry_options import (
+    read_credentials,
+    read_registry_options,
+    read_retry,
+)
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.context.location import shown
 from asynckaniko.errors import InvalidReference, UsageError
@@ -68,6 +72,7 @@ def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
         retry=read_retry(flags),
         registry=read_registry_options(flags, around),
         auth_files=around.auth_files(),
+        credentials=read_credentials(around),
     )
     return BuildOptions(
         settings=settings,

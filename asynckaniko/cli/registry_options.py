@@ -12,7 +12,9 @@ from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
 from asynckaniko.oci.reference import DOCKER_HUB
 from asynckaniko.registry.endpoints import canonical_host
-from asynckaniko.settings import RegistryOptions, Retry
+from asynckaniko.settings import CredentialOptions, RegistryOptions, Retry
+
+_CREDENTIAL_VARIABLES = ("KANIKO_", "CI_REGISTRY", "AZURE_")
 
 
 def read_registry_options(flags: BuildFlags, around: Surroundings) -> RegistryOptions:
@@ -36,6 +38,21 @@ def read_registry_options(flags: BuildFlags, around: Surroundings) -> RegistryOp
         mirrors=_mirrors(flags, around),
         fall_back_to_origin=not flags.skip_default_registry_fallback,
         user_agent=f"{agent},{client}" if client else agent,
+        https_proxy=_either(around, "HTTPS_PROXY"),
+        http_proxy=_either(around, "HTTP_PROXY"),
+        no_proxy=_either(around, "NO_PROXY"),
+    )
+
+
+def read_credentials(around: Surroundings) -> CredentialOptions:
+    """Collect the sign-ins that variables hold, and what the clouds' own need."""
+    return CredentialOptions(
+        auth_text=around.get("DOCKER_AUTH_CONFIG"),
+        variables={
+            name: value
+            for name, value in around.environment.items()
+            if name.startswith(_CREDENTIAL_VARIABLES)
+        },
     )
 
 
@@ -44,6 +61,11 @@ def read_retry(flags: BuildFlags) -> Retry:
     usual = Retry()
     asked = [flags.push_retry or 0, flags.image_download_retry or 0]
     return replace(usual, attempts=max(usual.attempts, *(retries + 1 for retries in asked)))
+
+
+def _either(around: Surroundings, name: str) -> str:
+    """Return a proxy variable; both spellings are in use, and Go prefers the upper case."""
+    return around.get(name) or around.get(name.lower())
 
 
 def _mirrors(flags: BuildFlags, around: Surroundings) -> dict[str, tuple[str, ...]]:

@@ -307,6 +307,40 @@ def test_map_of_docker_hub_works_under_all_its_names(name: str) -> None:
     assert found.settings.registry.mirrors == {"docker.io": ("m.example.com",)}
 
 
+@pytest.mark.parametrize("upper", [True, False])
+def test_proxies_are_those_of_the_environment(*, upper: bool) -> None:
+    names = ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"]
+    environment = {name if upper else name.lower(): name[:4] for name in names}
+
+    registry = options(environment).settings.registry
+
+    assert (registry.https_proxy, registry.http_proxy, registry.no_proxy) == (
+        "HTTP",
+        "HTTP",
+        "NO_P",
+    )
+
+
+def test_sign_ins_of_the_environment_are_passed_on_and_not_shown() -> None:
+    environment = {
+        "DOCKER_AUTH_CONFIG": "canary",
+        "KANIKO_R_PASSWORD": "canary",
+        "CI_REGISTRY_PASSWORD": "canary",
+        "AZURE_CLIENT_SECRET": "canary",
+        "OTHER": "canary",
+    }
+
+    settings = options(environment).settings
+
+    assert settings.credentials.auth_text == "canary"
+    assert set(settings.credentials.variables) == {
+        "KANIKO_R_PASSWORD",
+        "CI_REGISTRY_PASSWORD",
+        "AZURE_CLIENT_SECRET",
+    }
+    assert "canary" not in repr(settings)
+
+
 def test_fallback_to_the_registry_can_be_turned_off() -> None:
     assert options().settings.registry.fall_back_to_origin
     off = options(skip_default_registry_fallback=True)
