@@ -140,17 +140,19 @@ class KeyMaker:
 
     async def _mounted(self, planned: PlannedStage, mount: RunMount) -> str:
         described = repr(mount)
-        if isinstance(mount, BindMount) and not mount.from_:
-            span = planned.stage.base.span
-            context = await arrived(self._run.context_source)
-            part = Transfer(context, [f"./{mount.source}"], "/", span)
+        if isinstance(mount, BindMount | CacheMount) and mount.from_:
+            source = await arrived(planned.sources[mount.from_])
+        elif isinstance(mount, BindMount):
+            source = await arrived(self._run.context_source)
+        else:
+            return described
+        if isinstance(source, FromDirectory):
+            part = Transfer(source, [f"./{mount.source}"], "/", planned.stage.base.span)
             part.parents = True
             content = (await self._files(planned, part))["content"]
-            return f"{described} {content}"
-        if isinstance(mount, BindMount | CacheMount) and mount.from_:
-            source = await self._source(planned.sources[mount.from_])
-            return f"{described} {source['content']}"
-        return described
+        else:
+            content = (await self._source(source))["content"]
+        return f"{described} {content}"
 
     async def _files(self, planned: PlannedStage, transfer: Transfer) -> _Values:
         """Identify what is copied: content for a context, origin for anything else."""
