@@ -77,6 +77,9 @@ class Surroundings:
         """Choose where state is kept when nothing was said."""
         if self.is_root and _can_be_made(self.system_state_dir):
             return self.system_state_dir
+        # A Pod of any user has a volume there.
+        if self.system_state_dir.is_dir() and os.access(self.system_state_dir, os.W_OK):
+            return self.system_state_dir
         base = self.get("XDG_STATE_HOME")
         if base and Path(base).is_absolute():
             return Path(base) / "asynckaniko"

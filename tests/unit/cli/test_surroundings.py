@@ -52,6 +52,14 @@ def test_others_keep_state_at_home(
     assert around(tmp_path, environment).state_dir() == Path(expected)
 
 
+def test_others_use_the_system_directory_if_it_was_made_for_them(tmp_path: Path) -> None:
+    (tmp_path / "var/asynckaniko").mkdir(parents=True)
+
+    found = around(tmp_path, {"HOME": "/home/u"}).state_dir()
+
+    assert found == tmp_path / "var/asynckaniko"
+
+
 def test_nowhere_to_keep_state_is_an_error_that_names_the_flag(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--state-dir"):
         around(tmp_path, {}).state_dir()
