@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any, Self
@@ -30,7 +31,9 @@ from anyio.abc import Process, TaskGroup
 
 from asynckaniko.concurrency import single_error
 from asynckaniko.errors import HostError, from_wire
+from asynckaniko.isolation.namespaces import Confinement
 
+_DEFAULT = Confinement()
 _STOP_SECONDS = 5.0
 _REAP_SECONDS = 30.0
 """After SIGKILL only a process that hangs in the kernel, on a dead disk say, is still there."""
@@ -70,14 +73,14 @@ class ForkServer:
         directory: Path,
         preload: Sequence[str],
         namespaces: bool,
-        mode: str = "auto",
+        confinement: Confinement = _DEFAULT,
         tasks: TaskGroup | None = None,
     ) -> AsyncIterator[Self]:
         """Start a server that works in `directory`; leaving the block ends it and all calls.
 
         With `namespaces`, calls run as root of the build's user namespace and `directory` is
-        given to it; `mode` is one of namespaces.MODES. `preload` names the modules whose
-        functions can be called. Raises IsolationUnavailable, HostError.
+        given to it; `confinement` says how. `preload` names the modules whose functions can be
+        called. Raises IsolationUnavailable, HostError.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -88,7 +91,7 @@ class ForkServer:
                     process = await _spawn(theirs, stderr, directory)
                 server = cls(ours, process, stderr)
                 try:
-                    await server._greet(preload, mode if namespaces else None)
+                    await server._greet(preload, confinement if namespaces else None)
                     async with server._receiving(tasks):
                         yield server
                 finally:
@@ -155,8 +158,9 @@ class ForkServer:
             raise RuntimeError(f"{function} failed in a helper process:\n{outcome['crash']}")
         return outcome["result"]
 
-    async def _greet(self, preload: Sequence[str], mode: str | None) -> None:
-        await self._send({"preload": list(preload), "namespaces": mode})
+    async def _greet(self, preload: Sequence[str], confinement: Confinement | None) -> None:
+        wanted = asdict(confinement) if confinement else None
+        await self._send({"preload": list(preload), "confinement": wanted})
         answer = await self._next()
         if answer is None:
             await self._process.wait()

@@ -12,6 +12,7 @@ Documentation: pid_namespaces(7), mount_namespaces(7).
 import errno
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 from asynckaniko.errors import IsolationUnavailable
@@ -20,26 +21,45 @@ from asynckaniko.isolation.user_namespace import Entered
 from asynckaniko.linux import capabilities, syscalls
 from asynckaniko.linux.capabilities import Capability
 
-MODES = ("auto", "userns", "namespaces")
+AUTO, USERNS, NAMESPACES = "auto", "userns", "namespaces"
 
 
-def enter(mode: str) -> Entered:
-    """Continue as PID 1 and root of new namespaces, in the same directory. `mode` is of MODES.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """What to use of what the host allows."""
 
-    The caller's process stays outside as the parent of the one that returns from here, and ends
-    with it; so this must be called by a program that has nothing else to do. When either ends,
-    the kernel ends every process in the namespaces.
+    mode: str = AUTO
+    """AUTO, USERNS or NAMESPACES."""
+    id_map: str | None = None
+    """The name of the only id map to try (see id_maps); None tries all that come into question."""
+    shared_pids: bool = False
+    """Leave commands in the caller's pid namespace.
+
+    Where /proc is masked and cannot be had anew, `ps` and the like find themselves only so. The
+    price: commands of one build can signal each other's processes and the fork server's, though
+    not the caller's with the swap map; one that does `kill -9 -1` ends the build.
+    """
+
+
+def enter(confinement: Confinement) -> Entered:
+    """Continue as root of new namespaces, in the same directory, and as PID 1 unless shared.
+
+    With a pid namespace the caller's process stays outside as the parent of the one that returns
+    from here, and ends with it; so this must be called by a program that has nothing else to do.
+    When either ends, the kernel ends every process in the namespaces.
 
     Raises IsolationUnavailable: which permission is missing, and what grants it.
     """
-    if mode == "namespaces" or (mode == "auto" and _is_root_of_a_pod()):
+    mode = confinement.mode
+    if mode == NAMESPACES or (mode == AUTO and _is_root_of_a_pod()):
         entered = _enter_directly()
     else:
-        entered = user_namespace.enter()
+        entered = user_namespace.enter(confinement.id_map)
     # Mounts made outside still show up here; what is mounted here stays here.
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
     _leave_session_keyring()
-    _become_pid_1()
+    if not confinement.shared_pids:
+        _become_pid_1()
     # Commands run as the same root in the same namespaces: its memory is none of theirs.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     return entered

@@ -3,7 +3,7 @@
 Started by `fork_server.ForkServer` with a clean environment; everything is said on one socket of
 type SOCK_SEQPACKET, a JSON object per message:
 
-    to the server:   {"preload": [...], "namespaces": mode or null}   first, once
+    to the server:   {"preload": [...], "confinement": {...} or null}   first, once
                      {"call": id, "function": "module:name"}      with descriptors: exchange, *fds
                      {"kill": id}
     from it:         {"ready": true, "root_id": id} or {"error": {...}}
@@ -34,6 +34,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from asynckaniko.errors import AsynckanikoError, host_error, to_wire
 from asynckaniko.isolation import namespaces
+from asynckaniko.isolation.namespaces import Confinement
 from asynckaniko.linux import processes, syscalls
 
 Job: TypeAlias = Callable[[Mapping[str, Any], Sequence[int]], Any]
@@ -55,8 +56,7 @@ def main(descriptor: int) -> None:
         request = json.loads(control.recv(_MESSAGE_SIZE))
         for module in request["preload"]:
             importlib.import_module(module)
-        mode = request["namespaces"]
-        root_id = namespaces.enter(mode).root_id if mode else 0
+        server, root_id = _prepare(control, request["confinement"])
     except AsynckanikoError as error:
         control.send(json.dumps({"error": to_wire(error)}).encode())
         return
@@ -64,8 +64,17 @@ def main(descriptor: int) -> None:
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": True, "root_id": root_id}).encode())
-    server = _NamespacedServer(control) if mode else _PlainServer(control)
     server.serve()
+
+
+def _prepare(control: socket.socket, wanted: Mapping[str, Any] | None) -> "tuple[_Server, int]":
+    """Enter the namespaces that are wanted; return the server for them and its root's id."""
+    if wanted is None:
+        return _PlainServer(control), 0
+    confinement = Confinement(**wanted)
+    root_id = namespaces.enter(confinement).root_id
+    kind = _SharedPidsServer if confinement.shared_pids else _NamespacedServer
+    return kind(control), root_id
 
 
 def _default_signals() -> None:
@@ -238,6 +247,8 @@ class _PlainServer(_Server):
         return os.fork()
 
     def confine(self) -> None:
+        # What its own children leave stays below it, apart from what others leave.
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self._self:
             os._exit(1)
@@ -254,6 +265,14 @@ class _PlainServer(_Server):
     def end(self) -> None:
         self._calls.clear()
         self.sweep()
+
+
+class _SharedPidsServer(_PlainServer):
+    """Calls have mount namespaces of their own, but see and can signal each other."""
+
+    def confine(self) -> None:
+        super().confine()
+        syscalls.unshare(syscalls.CLONE_NEWNS)
 
 
 def _resolve(function: str) -> Job:

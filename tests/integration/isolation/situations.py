@@ -18,6 +18,7 @@ import anyio
 from asynckaniko.errors import AsynckanikoError
 from asynckaniko.isolation import namespaces
 from asynckaniko.isolation.fork_server import ForkServer
+from asynckaniko.isolation.namespaces import Confinement
 from asynckaniko.linux import capabilities, syscalls
 from asynckaniko.linux.capabilities import Capability
 from tests.integration.isolation.conftest import PRELOAD, Machine, busybox_files
@@ -42,7 +43,7 @@ def main() -> None:
     make_reachable([sys.base_prefix, sys.prefix, str(TOP), directory])
     os.chdir(TOP)
     SITUATIONS[name](directory)
-    print(json.dumps(anyio.run(run, Path(directory), command, network)))
+    print(json.dumps(anyio.run(run, name, Path(directory), command, network)))
 
 
 def make_reachable(paths: Iterable[str]) -> None:
@@ -77,6 +78,15 @@ def masked_proc(directory: str) -> None:
     for name in ("scsi", "acpi", "irq"):
         if os.path.isdir(f"/proc/{name}"):
             syscalls.mount("tmpfs", f"/proc/{name}", "tmpfs", syscalls.MS_RDONLY)
+
+
+def shared_pids(directory: str) -> None:
+    """As `masked_proc`, and commands stay in the pid namespace."""
+    masked_proc(directory)
+
+
+def identity(directory: str) -> None:
+    """Root with all rights, who keeps his own id in the build's namespace."""
 
 
 def five_capabilities(directory: str) -> None:
@@ -122,7 +132,7 @@ def no_namespaces(directory: str) -> None:
 
 def _enter_a_pods_namespaces(directory: str) -> None:
     os.chdir(directory)
-    namespaces.enter("userns")
+    namespaces.enter(Confinement(mode="userns"))
     syscalls.mount("proc", "/proc", "proc")
     masked_proc(directory)
     os.chdir(TOP)
@@ -133,6 +143,8 @@ SITUATIONS = {
     for situation in (
         ordinary,
         masked_proc,
+        shared_pids,
+        identity,
         five_capabilities,
         subordinate,
         unnamed_subordinate,
@@ -140,6 +152,11 @@ SITUATIONS = {
         administrator,
         no_namespaces,
     )
+}
+
+CONFINEMENTS = {
+    "identity": Confinement(id_map="identity"),
+    "shared_pids": Confinement(shared_pids=True),
 }
 
 
@@ -162,11 +179,12 @@ def _write_over(path: str, content: str) -> None:
     os.unlink(file.name)
 
 
-async def run(directory: Path, command: str, network: str) -> dict[str, Any]:
+async def run(name: str, directory: Path, command: str, network: str) -> dict[str, Any]:
+    confinement = CONFINEMENTS.get(name, Confinement())
     before = os.getuid()
     try:
         async with ForkServer.start(
-            directory=directory, preload=PRELOAD, namespaces=True
+            directory=directory, preload=PRELOAD, namespaces=True, confinement=confinement
         ) as server:
             machine = Machine(server, directory)
             machine.lowers = [await machine.make("layers/busybox", busybox_files())]

@@ -1,5 +1,6 @@
 """What becomes of a command where less, or something else, is allowed."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -11,14 +12,17 @@ from typing import Any
 import pytest
 
 from tests.integration.isolation.situations import TOP, USER
+from tests.support import processes
 
 Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
+    number = itertools.count()
+
     def run(situation: str, command: str = "true", network: str = "host") -> dict[str, Any]:
-        directory = tmp_path / "rootfs"
+        directory = tmp_path / f"rootfs{next(number)}"
         directory.mkdir()
         module = "tests.integration.isolation.situations"
         done = subprocess.run(
@@ -36,7 +40,16 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-WORKING = ["ordinary", "masked_proc", "five_capabilities", "subordinate", "administrator"]
+WORKING = [
+    "ordinary",
+    "masked_proc",
+    "shared_pids",
+    "identity",
+    "five_capabilities",
+    "subordinate",
+    "administrator",
+]
+OWN_PIDS = [situation for situation in WORKING if situation != "shared_pids"]
 
 
 @pytest.mark.parametrize("situation", WORKING)
@@ -58,11 +71,16 @@ def test_command_is_root_over_all_ids(run: Run, situation: str) -> None:
     }
 
 
+@pytest.mark.parametrize("situation", OWN_PIDS)
+def test_kill_of_everything_reaches_nothing(run: Run, situation: str) -> None:
+    assert run(situation, "kill -9 -1; echo survived")["stdout"] == ["survived"]
+
+
 @pytest.mark.parametrize("situation", WORKING)
-def test_command_cannot_reach_the_executor(run: Run, situation: str) -> None:
+def test_command_cannot_look_into_the_executor(run: Run, situation: str) -> None:
     outcome = run(
         situation,
-        "kill -9 -1; for process in /proc/[0-9]*; do "
+        "for process in /proc/[0-9]*; do "
         "cat $process/environ | tr '\\0' '\\n' | grep REGISTRY; ls $process/root/root; done; "
         "echo survived",
     )
@@ -72,7 +90,7 @@ def test_command_cannot_reach_the_executor(run: Run, situation: str) -> None:
     assert outcome["stdout"][-1] == "survived"
 
 
-@pytest.mark.parametrize("situation", ["masked_proc", "five_capabilities"])
+@pytest.mark.parametrize("situation", ["masked_proc", "shared_pids", "five_capabilities"])
 def test_masked_proc_is_bound_and_works(run: Run, situation: str) -> None:
     outcome = run(
         situation, "test -e /proc/1/stat && readlink /proc/self/exe; ls /proc/scsi; ls /dev/fd"
@@ -92,6 +110,39 @@ def test_network_none_has_a_working_loopback(run: Run, situation: str) -> None:
     )
 
     assert outcome["stdout"] == ["1", "heard"]
+
+
+def test_processes_find_themselves_where_pids_are_shared(run: Run) -> None:
+    assert run("shared_pids", "cat /proc/$$/comm; true")["stdout"] == ["sh"]
+    assert run("masked_proc", "cat /proc/$$/comm; true")["stdout"] != ["sh"]
+
+
+def test_kill_of_everything_ends_only_the_build_where_pids_are_shared(run: Run) -> None:
+    outcome = run("shared_pids", "kill -9 -1")
+
+    # The executor is there to say so.
+    assert outcome["error"] == "HostError"
+    assert "the fork server died (signal 9)" in outcome["message"]
+
+
+@pytest.mark.parametrize("situation", WORKING)
+def test_daemons_end_with_their_command(run: Run, situation: str) -> None:
+    outcome = run(situation, "(setsid sleep 32109 &); setsid sh -c 'sleep 32109 & sleep 32109' &")
+
+    assert outcome["exit_status"] == 0
+    assert processes.running("sleep", "32109") == []
+
+
+def test_kernels_settings_are_read_only_for_a_root_that_is_the_machines(run: Run) -> None:
+    outcome = run(
+        "identity",
+        "cat /proc/sys/kernel/core_pattern > /dev/null && echo readable; "
+        "echo x > /proc/sys/kernel/core_pattern; echo 0 > /sys/kernel/profiling",
+    )
+
+    assert outcome["root_id"] == 0
+    assert outcome["stdout"] == ["readable"]
+    assert len([line for line in outcome["stderr"] if "Read-only" in line]) == 2
 
 
 def test_administrator_of_a_pod_needs_no_further_user_namespace(run: Run) -> None:
