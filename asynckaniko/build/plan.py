@@ -21,6 +21,7 @@ from asynckaniko.dockerfile.instructions import (
     StageInstruction,
     Workdir,
 )
+from asynckaniko.dockerfile.lexer import MOST_INSTRUCTIONS
 from asynckaniko.dockerfile.parser import parse_trigger
 from asynckaniko.dockerfile.stages import find_base, find_source, find_target, sources_of
 from asynckaniko.errors import DockerfileError, InvalidReference, SourceSpan
@@ -131,6 +132,7 @@ class Planner:
         self._find_image = find_image
         self._planned: dict[int, PlannedStage] = {}
         self._started: set[int] = set()
+        self._triggered = 0
 
     async def plan(self, target: str) -> Plan:
         """Plan the stages that `target` (empty: the last stage) needs.
@@ -196,6 +198,10 @@ class Planner:
                 texts = [line.trigger for line in own if isinstance(line, OnBuild)]
             case _:
                 texts = []
+        # Every stage may take over every trigger: what is short in the file need not be short.
+        self._triggered += len(texts)
+        if self._triggered > MOST_INSTRUCTIONS:
+            raise DockerfileError(f"more than {MOST_INSTRUCTIONS} ONBUILD triggers", span=span)
         return [parse_trigger(text, span) for text in texts]
 
     async def _resolve_sources(self, planned: PlannedStage) -> None:

@@ -1,11 +1,14 @@
 """The build checks of BuildKit, under its rule names, on a parsed Dockerfile.
 
-No I/O: what is known of base images and of .dockerignore comes in as `Surroundings`.
+No I/O: what is known of base images and of .dockerignore comes in as `Surroundings`. Every word of
+the checked stages is expanded on the way, in order, so this is also where a file is refused that
+would grow without bounds when it is built (`growth`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from asynckaniko.dockerfile.growth import Growth
 from asynckaniko.dockerfile.instructions import (
     Dockerfile,
     From,
@@ -28,8 +31,21 @@ from asynckaniko.dockerfile.patterns import PatternMatcher
 from asynckaniko.dockerfile.stages import find_base, find_target, needed_stages
 from asynckaniko.errors import DockerfileError, SourceSpan
 
+_MOST_LINES = 10
 _CHECK_ARG = "BUILDKIT_DOCKERFILE_CHECK"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStage:
+    """What a plan says of a stage that the file alone does not."""
+
+    base: int | None = None
+    """The stage it is FROM; None: an image, a named context or nothing."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Of its base, if that is no stage."""
+    triggers: tuple[StageInstruction, ...] = ()
+    """ONBUILD instructions that it takes over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +58,9 @@ class Surroundings:
     """Check stages that the target does not need, too."""
     automatic: Mapping[str, str] = field(default_factory=dict)
     """TARGETPLATFORM and its like."""
-    base_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Environment of base images by their expanded name in FROM; of others only PATH is known."""
+    planned: Mapping[int, PlannedStage] | None = None
+    """The stages that are built, by index: only those are checked. Without a plan only PATH is
+    known of base images."""
     ignored: PatternMatcher | None = None
     """The context's .dockerignore."""
 
@@ -57,6 +74,13 @@ class LintReport:
 
     def rules(self) -> str:
         return ", ".join(sorted({warning.rule for warning in self.warnings}))
+
+    def lines(self) -> str:
+        numbers = sorted({warning.span.first for warning in self.warnings})
+        shown = ", ".join(str(number) for number in numbers[:_MOST_LINES])
+        return f"line{'s' if len(numbers) > 1 else ''} {shown}" + (
+            ", ..." if len(numbers) > _MOST_LINES else ""
+        )
 
 
 def check(
@@ -75,19 +99,26 @@ def check(
     return LintReport(findings.in_order(), error)
 
 
-def lint(dockerfile: Dockerfile, surroundings: Surroundings) -> LintReport:
-    """Check a parsed file. `error` is set if `# check=error=true` makes a failure of warnings."""
+def lint(
+    dockerfile: Dockerfile, surroundings: Surroundings, *, more: Iterable[Warning] = ()
+) -> LintReport:
+    """Check a parsed file. `error` is set if `# check=error=true` makes a failure of warnings.
+
+    `more` are warnings from elsewhere that the file's options hold for, too.
+    """
     findings = Findings(LintOptions())
     error: DockerfileError | None = None
     try:
         options = _options(dockerfile, surroundings)
         findings = Findings(options)
         _Check(dockerfile, surroundings, findings).run()
+        for warning in more:
+            findings.add(warning.rule, warning.message, warning.span)
     except DockerfileError as found:
         error = found
     report = LintReport(findings.in_order(), error)
     if error is None and options.error and report.warnings:
-        message = f"lint violation found for rules: {report.rules()}"
+        message = f"lint violation found for rules: {report.rules()} ({report.lines()})"
         span = report.warnings[0].span
         return LintReport(report.warnings, DockerfileError(message, span=span))
     return report
@@ -129,6 +160,7 @@ class _Check:
         self._images: dict[int, str] = {}
         self._states: dict[int, StageState] = {}
         self._triggered: dict[int, list[StageInstruction]] = {}
+        self._growth = Growth()
 
     def run(self) -> None:
         dockerfile, given = self._dockerfile, self._surroundings
@@ -147,6 +179,8 @@ class _Check:
             self._check_stage(stage, arguments)
 
     def _stages(self) -> list[Stage]:
+        if self._surroundings.planned is not None:
+            return [self._dockerfile.stages[index] for index in sorted(self._surroundings.planned)]
         if self._surroundings.all_stages:
             return list(self._dockerfile.stages)
         target = find_target(self._dockerfile, self._surroundings.target)
@@ -158,9 +192,14 @@ class _Check:
         )
 
     def _base(self, stage: Stage) -> Stage | None:
+        if self._surroundings.planned is not None:
+            index = self._surroundings.planned[stage.index].base
+            return None if index is None else self._dockerfile.stages[index]
         return find_base(self._dockerfile, stage, self._images[stage.index])
 
-    def _triggers(self, stage: Stage) -> list[StageInstruction]:
+    def _triggers(self, stage: Stage) -> Sequence[StageInstruction]:
+        if self._surroundings.planned is not None:
+            return self._surroundings.planned[stage.index].triggers
         known = self._triggered.get(stage.index)
         if known is None:
             base, span = self._base(stage), stage.base.span
@@ -177,14 +216,19 @@ class _Check:
         if base is not None and base.index in self._states:
             state = self._states[base.index].fork()
         else:
-            known = self._surroundings.base_env.get(self._images[stage.index], {})
-            state = StageState({"PATH": _PATH, **known})
+            planned = (self._surroundings.planned or {}).get(stage.index, PlannedStage())
+            state = StageState({"PATH": _PATH, **planned.env})
+        try:
+            self._growth.inherit(len(state.env) + state.entries)
+        except DockerfileError as error:
+            raise error.at(stage.base.span, self._dockerfile.text) from None
         follower = StageLint(
             state,
             arguments=arguments,
             build_args=self._surroundings.build_args,
             ignored=self._surroundings.ignored,
             findings=self._findings,
+            growth=self._growth,
         )
         for instruction in (*self._triggers(stage), *stage.instructions):
             try:

@@ -6,9 +6,10 @@ It knows of a base image what it is told. Nothing is read or fetched.
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asynckaniko.dockerfile.expansion import expand, expand_heredoc, expand_words
+from asynckaniko.dockerfile.growth import Growth
 from asynckaniko.dockerfile.instructions import (
     Add,
     Arg,
@@ -54,10 +55,13 @@ class StageState:
     declared: set[str] = field(default_factory=set)
     """ARGs, with a value or without."""
     has_workdir: bool = False
-    has_shell: bool = False
+    shell: tuple[str, ...] = ()
+    """Of a SHELL, if there was one."""
+    entries: int = 0
+    """How many words, values and lines of history there are so far."""
 
     def fork(self) -> "StageState":
-        return StageState(dict(self.env), set(self.declared), self.has_workdir, self.has_shell)
+        return replace(self, env=dict(self.env), declared=set(self.declared))
 
 
 class StageLint:
@@ -71,8 +75,10 @@ class StageLint:
         build_args: Mapping[str, str],
         ignored: PatternMatcher | None,
         findings: Findings,
+        growth: Growth,
     ) -> None:
         self.state = state
+        self._growth = growth
         self._arguments = arguments
         self._build_args = build_args
         self._ignored = ignored
@@ -86,8 +92,10 @@ class StageLint:
         """Check one instruction and take note of what it sets.
 
         Raises:
-            DockerfileError: a word that cannot be expanded, a port or mount that is none.
+            DockerfileError: a word that cannot be expanded, a port or mount that is none, more
+                text than any image needs.
         """
+        self._count(instruction.original[:1])
         self._findings = self._collected.at(instruction.comments)
         self._span = instruction.span
         match instruction:
@@ -104,8 +112,8 @@ class StageLint:
                 self._check_ports(ports)
             case Cmd() | Entrypoint() | Healthcheck():
                 self._check_once(instruction)
-            case Shell():
-                self.state.has_shell = True
+            case Shell(argv=argv):
+                self.state.shell = argv
             case _:
                 self._check_words(instruction)
 
@@ -115,6 +123,7 @@ class StageLint:
             case Label(pairs=pairs):
                 self._pairs(instruction, pairs)
             case Run(mounts=mounts):
+                self._count_command()
                 for mount in mounts:
                     parse_mount(mount, self._word)
             case User(user=word) | StopSignal(signal=word):
@@ -145,7 +154,9 @@ class StageLint:
     def _reporting(self, expanded: Callable[[], str]) -> str:
         self._unset.clear()
         try:
-            return expanded()
+            text = expanded()
+            self._count(text)
+            return text
         finally:
             for name in sorted(self._unset - self.state.declared - _NEVER_IN_ENVIRONMENT):
                 self._report_undefined(name)
@@ -166,7 +177,20 @@ class StageLint:
             value = self._arguments.values.get(pair.key)
         self.state.declared.add(pair.key)
         if value is not None and pair.key not in _NEVER_IN_ENVIRONMENT:
-            self.state.env[pair.key] = value
+            self._bind(pair.key, value)
+
+    def _bind(self, key: str, value: str) -> None:
+        self.state.env[key] = value
+        self._growth.check_variables(len(self.state.env))
+
+    def _count_command(self) -> None:
+        """Count what a RUN's line of history repeats: the values of ARGs, and the shell."""
+        self._count(*self.state.shell)
+        self._count(*(self.state.env.get(name, "") for name in self.state.declared))
+
+    def _count(self, *texts: str, times: int = 1) -> None:
+        self.state.entries += len(texts) * times
+        self._growth.add(*texts, times=times)
 
     def _pairs(
         self, instruction: Env | Label, pairs: tuple[KeyValue, ...]
@@ -184,7 +208,7 @@ class StageLint:
     def _set(self, pairs: list[tuple[str, str]]) -> None:
         for key, value in pairs:
             self._check_secret("ENV", key)
-            self.state.env[key] = value
+            self._bind(key, value)
 
     def _check_secret(self, keyword: str, name: str) -> None:
         if _SECRET.search(name) and not _NO_SECRET.search(name):
@@ -234,6 +258,7 @@ class StageLint:
         for word in words:
             for port in expand_words(word, self.state.env.get, escape=escape):
                 exposed = parse_port(port)
+                self._count(port, times=exposed.last - exposed.first + 1)
                 if exposed.protocol != exposed.protocol.lower():
                     self._add(
                         "ExposeProtoCasing",
@@ -257,7 +282,10 @@ class StageLint:
                 self._last[kind],
             )
         self._last[kind] = instruction.span
-        if isinstance(instruction, Healthcheck) or self.state.has_shell:
+        if isinstance(instruction, Healthcheck):
+            return
+        self._count(*self.state.shell)
+        if self.state.shell:
             return
         if not instruction.command.is_exec:
             self._add(

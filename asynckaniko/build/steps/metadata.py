@@ -4,7 +4,8 @@ BuildKit's dockerfile2llb/convert.go dispatches these; the history texts are its
 """
 
 import posixpath
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -26,8 +27,10 @@ from asynckaniko.dockerfile.instructions import (
     Volume,
 )
 from asynckaniko.dockerfile.values import check_signal, parse_ports
+from asynckaniko.errors import DockerfileError
 from asynckaniko.oci.config import ImageConfig
 
+_LONGEST_PATH = 4095
 DEFAULT_SHELL = ("/bin/sh", "-c")
 
 MetadataInstruction: TypeAlias = (
@@ -71,10 +74,23 @@ def set_env(config: ImageConfig, key: str, value: str) -> None:
 
 
 def resolve_workdir(config: ImageConfig, path: str) -> str:
-    """Join a WORKDIR with the one before it, as an absolute clean path."""
+    """Join a WORKDIR with the one before it, as an absolute clean path.
+
+    Raises:
+        DockerfileError: a path that no kernel takes.
+    """
     current = config.runtime.get("WorkingDir") or "/"
-    joined = posixpath.normpath(posixpath.join("/", current, path))
-    return "/" + joined.lstrip("/")
+    joined = "/" + posixpath.normpath(posixpath.join("/", current, path)).lstrip("/")
+    if len(joined) > _LONGEST_PATH:
+        raise DockerfileError(f"WORKDIR is longer than {_LONGEST_PATH} characters")
+    return joined
+
+
+def _add_keys(runtime: dict[str, Any], name: str, keys: Mapping[str, Any]) -> None:
+    """Add to an object of the config; in place, since there may be thousands of lines that do."""
+    found = runtime.get(name) or {}
+    found.update(keys)
+    runtime[name] = found
 
 
 class MetadataSteps:
@@ -105,20 +121,18 @@ class MetadataSteps:
                 return "ENV " + " ".join(f"{key}={value}" for key, value in expanded)
             case Label(pairs=pairs):
                 expanded = [(scope.expand(p.key), scope.expand(p.value or "")) for p in pairs]
-                runtime["Labels"] = {**(runtime.get("Labels") or {}), **dict(expanded)}
+                _add_keys(runtime, "Labels", dict(expanded))
                 return "LABEL " + " ".join(f"{key}={value}" for key, value in expanded)
             case User(user=user):
                 runtime["User"] = scope.expand(user)
                 return f"USER {runtime['User']}"
             case Volume(paths=paths):
                 volumes = [scope.expand(path) for path in paths]
-                added: dict[str, object] = {path: {} for path in volumes}
-                runtime["Volumes"] = {**(runtime.get("Volumes") or {}), **added}
+                _add_keys(runtime, "Volumes", {path: {} for path in volumes})
                 return f"VOLUME [{' '.join(volumes)}]"
             case Expose(ports=words):
                 ports = parse_ports([w for word in words for w in scope.expand_words(word)])
-                exposed = {**(runtime.get("ExposedPorts") or {}), **{port: {} for port in ports}}
-                runtime["ExposedPorts"] = exposed
+                _add_keys(runtime, "ExposedPorts", {port: {} for port in ports})
                 return f"EXPOSE [{' '.join(ports)}]"
             case Shell(argv=argv):
                 runtime["Shell"] = list(argv)

@@ -3,7 +3,13 @@ from typing import Any
 import pytest
 
 from asynckaniko.dockerfile.instructions import Warning
-from asynckaniko.dockerfile.lint import LintReport, Surroundings, base_platform_warning, check
+from asynckaniko.dockerfile.lint import (
+    LintReport,
+    PlannedStage,
+    Surroundings,
+    base_platform_warning,
+    check,
+)
 from asynckaniko.dockerfile.lint_options import RULES, LintOptions
 from asynckaniko.dockerfile.parser import parse
 from asynckaniko.dockerfile.patterns import PatternMatcher
@@ -182,7 +188,7 @@ def test_environment_of_a_base_image_counts_where_it_is_known() -> None:
     text = "ARG V=1\nFROM go:$V\nWORKDIR $GOPATH/src\n"
 
     assert ("UndefinedVar", 3) in found(text)
-    assert found(text, base_env={"go:1": {"GOPATH": "/go"}}) == []
+    assert found(text, planned={0: PlannedStage(env={"GOPATH": "/go"})}) == []
 
 
 def test_build_args_are_values_like_any_other() -> None:
@@ -222,7 +228,7 @@ def test_warnings_are_an_error_where_the_file_says_so() -> None:
 
     strict = report(text)
 
-    assert str(strict.error) == "lint violation found for rules: MaintainerDeprecated"
+    assert str(strict.error) == "lint violation found for rules: MaintainerDeprecated (line 3)"
     assert report(text.replace("MAINTAINER me", "LABEL a=b")).error is None
 
 
