@@ -48,7 +48,9 @@ def mount_overlay(
     try:
         os.chdir(links)
         names = []
-        for index, lower in enumerate(reversed(lowers)):
+        # An image may hold a layer twice, empty ones above all, and overlayfs takes no directory
+        # twice. The upper one says all that the lower one does.
+        for index, lower in enumerate(dict.fromkeys(reversed(lowers))):
             names.append(f"{index:x}")
             os.symlink(relative(lower), names[-1])
             if _is_opaque(names[-1]):
