@@ -5,7 +5,8 @@ AsynckanikoError
 │   ├── UsageError              a flag or setting
 │   ├── InvalidReference        an image reference, digest or platform
 │   ├── DockerfileError         the Dockerfile; carries the span
-│   └── ContextError            the build context or .dockerignore
+│   ├── ContextError            the build context or .dockerignore
+│   └── ManifestError           a batch manifest: everything that is wrong with it
 ├── StepFailed                an instruction ran and failed                     exit 3
 │   ├── CommandFailed           RUN: exit status and last output lines          exit: the command's
 │   └── CopyFailed              COPY, ADD or WORKDIR: missing source, file onto directory, ...
@@ -92,6 +93,10 @@ class DockerfileError(InvalidInput):
 
 class ContextError(InvalidInput):
     """The build context is missing, unreadable or no context."""
+
+
+class ManifestError(InvalidInput):
+    """A batch manifest cannot be used; the message lists all that is wrong, with its lines."""
 
 
 class StepFailed(AsynckanikoError):

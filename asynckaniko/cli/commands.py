@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 import asynckaniko
+from asynckaniko.cli.batch_flags import batch_command, read_flags
 from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags, check_flags, push_flags
 from asynckaniko.cli.flags import SWITCH, Command, Flag, PathName, Value
 from asynckaniko.cli.surroundings import Surroundings
@@ -74,6 +75,12 @@ def build(**values: Any) -> int:
     from asynckaniko.cli.options import resolve
 
     return run(resolve(flags, Surroundings.of_this_process()))
+
+
+def batch(words: tuple[str, ...], **values: Any) -> int:
+    from asynckaniko.cli.batch import run
+
+    return run(read_flags(words, values), Surroundings.of_this_process())
 
 
 def check(**values: Any) -> int:
@@ -186,6 +193,7 @@ def _commands() -> Iterator[click.Command]:
         foreign=NOT_YET,
         **flags,
     )
+    yield batch_command(batch, {"context_settings": _CONTEXT_SETTINGS})
     yield Command(
         "check",
         callback=check,

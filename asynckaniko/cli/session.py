@@ -41,6 +41,7 @@ class Session:
         stdout: IO[str],
         stderr: IO[str],
         timings: Path | None = None,
+        timeline: Timeline | None = None,
         command_output: IO[str] | None = None,
     ) -> None:
         """Where kaniko's log is shown, `command_output` gets what commands print, else stderr."""
@@ -50,7 +51,7 @@ class Session:
         self._output = Output(stderr)
         self._command_output = Output(command_output) if command_output else self._output
         self._timings = timings
-        self._timeline = Timeline()
+        self._timeline = timeline or Timeline()
 
     def run(
         self,

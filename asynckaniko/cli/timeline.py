@@ -30,11 +30,12 @@ BASES, UPLOADS = "Base images", "Outputs"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One bar. `kind` is resolve, pull, reuse, step, pack, push or write; times are in seconds."""
+    """One bar. `kind` is image, resolve, pull, reuse, step, pack, push or write."""
 
     kind: str
     label: str
     start_seconds: float
+    """Since the timeline began."""
     seconds: float
     detail: str = ""
     state: str = ""
@@ -71,7 +72,10 @@ class Timeline:
             return
         if isinstance(event, BuildStarted):
             self._stages = event.stages
-        self._moments.append((time.monotonic() - self._zero if at is None else at, event))
+        self._moments.append((self.now() if at is None else at, event))
+
+    def now(self) -> float:
+        return time.monotonic() - self._zero
 
     @property
     def has_begun(self) -> bool:

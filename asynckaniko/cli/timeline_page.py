@@ -20,6 +20,7 @@ _LEAST_WIDTH = 1.5
 """Something that took no time is still to be seen."""
 
 _KINDS = {
+    "image": "build image",
     "resolve": "resolve base",
     "pull": "pull and unpack",
     "reuse": "layer kept from before",
@@ -32,10 +33,12 @@ _KINDS = {
 _STYLE = """
 :root { color-scheme: light dark; --text: #1f2328; --soft: #656d76; --line: #e3e6ea;
   --back: #ffffff; --card: #f6f8fa; --resolve: #8250df; --pull: #0969da; --reuse: #9ec5f0;
-  --step: #2da44e; --pack: #bf8700; --push: #cf5a1b; --write: #57606a; --failed: #cf222e; }
+  --step: #2da44e; --pack: #bf8700; --push: #cf5a1b; --write: #57606a; --failed: #cf222e;
+  --image: #1b7c83; }
 @media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --soft: #8d96a0; --line: #30363d;
   --back: #0d1117; --card: #161b22; --resolve: #a371f7; --pull: #388bfd; --reuse: #1f4b80;
-  --step: #3fb950; --pack: #d29922; --push: #f0883e; --write: #8b949e; --failed: #f85149; } }
+  --step: #3fb950; --pack: #d29922; --push: #f0883e; --write: #8b949e; --failed: #f85149;
+  --image: #39c5cf; } }
 body { margin: 24px auto; max-width: 1248px; padding: 0 24px; background: var(--back);
   color: var(--text); font: 14px/1.45 system-ui, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 20px; margin: 0 0 2px; font-weight: 600; overflow-wrap: anywhere; }
