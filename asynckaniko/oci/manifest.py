@@ -1,7 +1,7 @@
 """Manifest and index: which blobs make an image (image-spec manifest.md, image-index.md)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import orjson
@@ -25,16 +25,26 @@ class Manifest:
     config: Descriptor
     layers: tuple[Descriptor, ...]
     content: bytes
+    annotations: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def make(cls, config: Descriptor, layers: Sequence[Descriptor], *, media_type: str) -> Self:
-        document = {
+    def make(
+        cls,
+        config: Descriptor,
+        layers: Sequence[Descriptor],
+        *,
+        media_type: str,
+        annotations: Mapping[str, str] | None = None,
+    ) -> Self:
+        document: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": media_type,
             "config": config.to_json(),
             "layers": [layer.to_json() for layer in layers],
         }
-        return cls(media_type, config, tuple(layers), orjson.dumps(document))
+        if annotations:
+            document["annotations"] = dict(annotations)
+        return cls(media_type, config, tuple(layers), orjson.dumps(document), annotations or {})
 
     @property
     def descriptor(self) -> Descriptor:
@@ -91,7 +101,15 @@ def parse(content: bytes, *, media_type: str, where: str) -> Manifest | Index:
         return Index(kind, tuple(Descriptor.from_json(m, where=where) for m in entries), content)
     config = Descriptor.from_json(document.get("config"), where=where)
     layers = tuple(Descriptor.from_json(x, where=where) for x in _list(document, "layers", where))
-    return Manifest(kind, config, layers, content)
+    return Manifest(kind, config, layers, content, _annotations(document))
+
+
+def _annotations(document: dict[str, Any]) -> dict[str, str]:
+    """Read what anyone may have written there: what is not text is left out."""
+    found = document.get("annotations")
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def _media_type(document: dict[str, Any], *, announced: str, where: str) -> str:

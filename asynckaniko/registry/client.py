@@ -12,6 +12,7 @@ from asynckaniko.concurrency import SingleFlight, single_error
 from asynckaniko.events import EventSink, ignore
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
+from asynckaniko.oci.manifest import Manifest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference, Repository
 from asynckaniko.registry.auth import Authenticator
@@ -108,6 +109,15 @@ class RegistryClient:
         return await self._resolving.do(
             (reference, platform), lambda: self._puller.resolve(reference, platform, emit=emit)
         )
+
+    async def manifest(
+        self, reference: Reference, platform: Platform, *, emit: EventSink = ignore
+    ) -> Manifest:
+        """Fetch an image's manifest only: one request, where no index is in between.
+
+        Raises what `resolve` does.
+        """
+        return await self._puller.manifest(reference, platform, emit=emit)
 
     def read_blob(
         self,

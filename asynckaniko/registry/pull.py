@@ -49,6 +49,8 @@ class ResolvedImage:
     manifest: Manifest
     config: bytes
     repository: Repository
+    indexes: tuple[Index, ...] = ()
+    """The indexes that led to the manifest, outermost first."""
 
 
 class Puller:
@@ -82,20 +84,40 @@ class Puller:
     async def _resolve_at(
         self, endpoint: Endpoint, reference: Reference, platform: Platform, emit: EventSink
     ) -> ResolvedImage:
-        document = await self._document(endpoint, reference, reference.target, None, emit)
-        for _ in range(_DEEPEST_INDEX):
-            if isinstance(document, Manifest):
-                break
-            child = document.choose(platform, name=str(reference))
-            document = await self._document(endpoint, reference, child.digest, child, emit)
-        if isinstance(document, Index):
-            raise IntegrityError(f"{reference}: indexes nested deeper than {_DEEPEST_INDEX}")
+        document, indexes = await self._manifest_at(endpoint, reference, platform, emit)
         if len(document.layers) > self._limits.layers:
             raise IntegrityError(
                 f"{reference}: {len(document.layers)} layers, the limit is {self._limits.layers}"
             )
         config = await self._config(endpoint, reference, document.config, emit)
-        return ResolvedImage(reference, document.descriptor, document, config, reference.repository)
+        return ResolvedImage(
+            reference, document.descriptor, document, config, reference.repository, indexes
+        )
+
+    async def manifest(
+        self, reference: Reference, platform: Platform, *, emit: EventSink
+    ) -> Manifest:
+        """Find the manifest for `platform`, and leave its config where it is."""
+        *mirrors, last = self._candidates(reference.repository)
+        for endpoint in mirrors:
+            try:
+                return (await self._manifest_at(endpoint, reference, platform, emit))[0]
+            except (RegistryError, IntegrityError) as error:
+                self._set_aside(endpoint, error)
+        return (await self._manifest_at(last, reference, platform, emit))[0]
+
+    async def _manifest_at(
+        self, endpoint: Endpoint, reference: Reference, platform: Platform, emit: EventSink
+    ) -> tuple[Manifest, tuple[Index, ...]]:
+        document = await self._document(endpoint, reference, reference.target, None, emit)
+        indexes: list[Index] = []
+        while isinstance(document, Index):
+            if len(indexes) == _DEEPEST_INDEX:
+                raise IntegrityError(f"{reference}: indexes nested deeper than {_DEEPEST_INDEX}")
+            indexes.append(document)
+            child = document.choose(platform, name=str(reference))
+            document = await self._document(endpoint, reference, child.digest, child, emit)
+        return document, tuple(indexes)
 
     async def _document(
         self,

@@ -19,7 +19,7 @@ from asynckaniko.oci.manifest import Index, Manifest, parse
 from asynckaniko.oci.platform import Platform
 
 REF_NAME = "org.opencontainers.image.ref.name"
-_MARKER = b'{"imageLayoutVersion":"1.0.0"}'
+MARKER = b'{"imageLayoutVersion":"1.0.0"}'
 _DEEPEST_INDEX = 3
 _OUT_OF_SPACE = frozenset({28, 122})  # ENOSPC, EDQUOT
 
@@ -148,7 +148,7 @@ class LayoutWriter:
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": entries,
         }
-        self._guarded(lambda: (self._draft / "oci-layout").write_bytes(_MARKER))
+        self._guarded(lambda: (self._draft / "oci-layout").write_bytes(MARKER))
         self._guarded(lambda: (self._draft / "index.json").write_bytes(orjson.dumps(index)))
         if not self._path.exists():
             os.rename(self._draft, self._path)
