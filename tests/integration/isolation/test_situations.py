@@ -1,44 +1,10 @@
 """What becomes of a command where less, or something else, is allowed."""
 
-import itertools
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from tests.integration.isolation.situations import TOP, USER
+from tests.integration.isolation.conftest import Run
+from tests.integration.isolation.situations import USER
 from tests.support import processes
-
-Run = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    number = itertools.count()
-
-    def run(situation: str, command: str = "true", network: str = "host") -> dict[str, Any]:
-        directory = tmp_path / f"rootfs{next(number)}"
-        directory.mkdir()
-        module = "tests.integration.isolation.situations"
-        done = subprocess.run(
-            [sys.executable, "-m", module, situation, directory, command, network],
-            cwd=TOP,
-            env={**os.environ, "REGISTRY_PASSWORD": "hunter2"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        outcome: dict[str, Any] = json.loads(done.stdout)
-        return outcome
-
-    return run
-
 
 WORKING = [
     "ordinary",
