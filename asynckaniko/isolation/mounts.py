@@ -49,6 +49,15 @@ class Bench:
         return path
 
 
+def make_bench(scratch: str) -> Bench:
+    """Make the bench of a step in `scratch`, an empty directory."""
+    memory = f"{scratch}/memory"
+    os.mkdir(memory)
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("tmpfs", memory, "tmpfs", flags, "mode=755")
+    return Bench(memory=memory, disk=scratch)
+
+
 def prepare(
     specs: Sequence[Mapping[str, Any]], fds: Sequence[int], bench: Bench
 ) -> tuple[list[Prepared], list[str]]:

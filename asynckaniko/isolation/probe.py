@@ -54,9 +54,15 @@ def explain_missing_ids(uid: int) -> str:
     return (
         f"uid {uid} has no subordinate ids to run commands with: an image needs the ids 0 to "
         f"65535 at least; add a line such as `{uid}:100000:65536` to /etc/subuid and /etc/subgid "
-        "and install newuidmap and newgidmap (package uidmap), or run as root "
-        "(securityContext: {runAsUser: 0}, which needs no privilege on the node)"
+        "and install newuidmap and newgidmap (package uidmap), or run as root (in a Pod "
+        f"securityContext: {{{_root_in_a_pod()}}}, which gives no privilege on the node)"
     )
+
+
+def _root_in_a_pod() -> str:
+    if _status("Seccomp") == _SECCOMP_FILTER:
+        return "runAsUser: 0, seccompProfile: {type: Unconfined}"
+    return "runAsUser: 0"
 
 
 def explain_maps(refusals: Sequence[tuple[IdMap, OSError]]) -> str:
@@ -108,7 +114,7 @@ def check_state_directory(arguments: Mapping[str, Any], fds: Sequence[int]) -> N
     except OSError as error:
         raise explain_overlay(error, ".", name=os.getcwd()) from error
     syscalls.umount(places["merged"])
-    _clean_up(scratch)
+    remove_contents(scratch)
 
 
 def explain_overlay(error: OSError, directory: str, *, name: str = "") -> AsynckanikoError:
@@ -149,7 +155,8 @@ def _file_system(directory: str) -> str:
     return "an unknown file system"
 
 
-def _clean_up(scratch: str) -> None:
+def remove_contents(scratch: str) -> None:
+    """Remove everything below `scratch`."""
     for parent, directories, files in os.walk(scratch, topdown=False):
         for name in files:
             os.unlink(f"{parent}/{name}")

@@ -3,13 +3,12 @@
 The child is PID 1 of its own pid namespace. Whatever the command leaves running ends with it.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asynckaniko.isolation import mounts, root
 from asynckaniko.isolation.command import Command, execute
-from asynckaniko.isolation.mounts import Bench
+from asynckaniko.isolation.mounts import make_bench
 from asynckaniko.isolation.network import enter_empty_network
 from asynckaniko.linux import syscalls
 
@@ -39,7 +38,7 @@ def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     syscalls.unshare(syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS)
     if own_network:
         enter_empty_network()
-    bench = _set_up_bench(arguments["scratch"])
+    bench = make_bench(arguments["scratch"])
     attached, secret_env = mounts.prepare(arguments.get("mounts", ()), fds, bench)
     place, stubs = root.assemble(
         root.Layers(arguments["lowers"], arguments["upper"], arguments["work"]),
@@ -57,11 +56,3 @@ def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         user=arguments["user"],
     )
     return {"exit_status": execute(command, stdout=stdout, stderr=stderr), "stubs": stubs}
-
-
-def _set_up_bench(scratch: str) -> Bench:
-    memory = f"{scratch}/memory"
-    os.mkdir(memory)
-    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount("tmpfs", memory, "tmpfs", flags, "mode=755")
-    return Bench(memory=memory, disk=scratch)

@@ -1,8 +1,11 @@
 """A fork server with namespaces, and a busybox image to run commands on."""
 
+import itertools
+import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +18,9 @@ from asynckaniko.concurrency import single_error
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.isolation.output import relay
 
+Run = Callable[..., dict[str, Any]]
+
+TOP = Path(__file__).parents[3]
 JOBS = "tests.integration.isolation.jobs"
 PRELOAD = (JOBS, "asynckaniko.isolation.step")
 PATH = "PATH=/sbin:/bin"
@@ -161,3 +167,30 @@ async def machine(inner: ForkServer, directory: Path) -> Machine:
     machine = Machine(inner, directory)
     machine.lowers = [await machine.make("layers/busybox", busybox_files())]
     return machine
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Return a function that runs a command in one of the situations of `situations`."""
+    number = itertools.count()
+
+    def run(situation: str, command: str = "true", network: str = "host") -> dict[str, Any]:
+        directory = tmp_path / f"rootfs{next(number)}"
+        directory.mkdir()
+        module = "tests.integration.isolation.situations"
+        # Commands that signal everything they may must not find other tests' builds: those have
+        # the same ids.
+        fence = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        done = subprocess.run(
+            [*fence, sys.executable, "-m", module, situation, directory, command, network],
+            cwd=TOP,
+            env={**os.environ, "REGISTRY_PASSWORD": "hunter2"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        outcome: dict[str, Any] = json.loads(done.stdout)
+        return outcome
+
+    return run

@@ -2,7 +2,8 @@
 
 `python -m tests.integration.isolation.situations NAME DIRECTORY COMMAND NETWORK` brings itself
 into the situation NAME, in a mount namespace of its own, runs COMMAND on a busybox image and
-prints what came of it as JSON. The tests are in test_situations.py.
+prints what came of it as JSON; for the command `doctor`, what it finds. The tests are in
+test_situations.py.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,13 @@ import anyio
 
 from asynckaniko.errors import AsynckanikoError
 from asynckaniko.isolation import namespaces
+from asynckaniko.isolation.doctor import examine
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.isolation.namespaces import Confinement
 from asynckaniko.linux import capabilities, syscalls
 from asynckaniko.linux.capabilities import Capability
-from tests.integration.isolation.conftest import PRELOAD, Machine, busybox_files
+from tests.integration.isolation.conftest import PRELOAD, TOP, Machine, busybox_files
 
-TOP = Path(__file__).parents[3]
 USER = 4321
 FIVE = frozenset(
     {
@@ -180,6 +182,8 @@ def _write_over(path: str, content: str) -> None:
 
 
 async def run(name: str, directory: Path, command: str, network: str) -> dict[str, Any]:
+    if command == "doctor":
+        return asdict(await examine(directory))
     confinement = CONFINEMENTS.get(name, Confinement())
     before = os.getuid()
     try:

@@ -1,0 +1,114 @@
+"""Find out how commands can be run here: every way is tried for real, and refusals explained."""
+
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from asynckaniko.errors import HostError
+from asynckaniko.isolation.fork_server import ForkServer
+from asynckaniko.isolation.namespaces import NAMESPACES, USERNS, Confinement
+from asynckaniko.linux import capabilities
+
+_MODULES = ("asynckaniko.isolation.probe", "asynckaniko.isolation.rehearsal")
+_CHECK = "asynckaniko.isolation.probe:check_state_directory"
+_REHEARSAL = "asynckaniko.isolation.rehearsal"
+_MASKED_PROC = (
+    "/proc shows all processes of the Pod, and ps or top do not find themselves, because parts of "
+    "the Pod's /proc are masked; hostUsers: false with capability SYS_ADMIN, or procMount: "
+    "Unmasked, lifts that, and --pid=shared goes without"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModeReport:
+    """One way to run commands, after it was tried. `reason` says why not and what lifts it."""
+
+    mode: str
+    works: bool
+    reason: str = ""
+    root_id: int = 0
+    """Host id behind a command's root."""
+    limits: tuple[str, ...] = ()
+    """What works less well than on an unrestricted machine, and what lifts that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """`surroundings` are facts about this process, by name; `modes` from strong to weak."""
+
+    surroundings: tuple[tuple[str, str], ...]
+    modes: tuple[ModeReport, ...]
+
+
+async def examine(directory: Path) -> Examination:
+    """Try each mode in `directory`, the state directory or one that will be. Leaves it as it was.
+
+    Raises HostError when the directory cannot be used at all.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="doctor-", dir=directory) as place:
+            # The build's root must be able to pass through to its own directory.
+            os.chmod(place, 0o711)  # noqa: S103
+            modes = [await _try(Path(place), mode) for mode in (USERNS, NAMESPACES)]
+    except OSError as error:
+        raise HostError(f"{directory}: {error.strerror}") from error
+    return Examination(tuple(_surroundings()), tuple(modes))
+
+
+async def _try(directory: Path, mode: str) -> ModeReport:
+    place = directory / mode
+    place.mkdir()
+    try:
+        async with ForkServer.start(
+            directory=place,
+            preload=_MODULES,
+            namespaces=True,
+            confinement=Confinement(mode=mode),
+        ) as server:
+            try:
+                await server.call(_CHECK, {"scratch": "."})
+                return ModeReport(
+                    mode, works=True, root_id=server.root_id, limits=await _limits(server)
+                )
+            finally:
+                await server.call(f"{_REHEARSAL}:clear", {})
+    except HostError as error:
+        return ModeReport(mode, works=False, reason=error.message)
+
+
+async def _limits(server: ForkServer) -> tuple[str, ...]:
+    found = await server.call(f"{_REHEARSAL}:rehearse_step", {})
+    limits = [] if found["own_proc"] else [_MASKED_PROC]
+    try:
+        await server.call(f"{_REHEARSAL}:rehearse_no_network", {})
+    except HostError as error:
+        limits.append(f"--network=none fails: {error.message}")
+    return tuple(limits)
+
+
+def _surroundings() -> list[tuple[str, str]]:
+    status = dict(
+        line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines()
+    )
+    held = sorted(capability.name for capability in capabilities.effective())
+    _, outside, count = Path("/proc/self/uid_map").read_text().split()[:3]
+    return [
+        ("kernel", platform.release()),
+        ("uid", str(os.geteuid())),
+        ("capabilities", " ".join(held) or "none"),
+        ("user namespace", "the machine's" if outside == "0" else f"{count} ids from {outside}"),
+        ("seccomp", {"0": "off", "1": "strict", "2": "a filter"}.get(status["Seccomp"], "unknown")),
+        ("no new privileges", "yes" if status["NoNewPrivs"] == "1" else "no"),
+        ("security profile", _security_profile()),
+    ]
+
+
+def _security_profile() -> str:
+    try:
+        profile = Path("/proc/self/attr/current").read_text()
+    except OSError:
+        # There is no security module, or it has no word for this process.
+        return "none"
+    return profile.strip("\0\n ") or "none"
