@@ -26,8 +26,9 @@ from anyio.abc import TaskGroup
 
 from asynckaniko.build.sources import BaseLayer
 from asynckaniko.build.workspace import Resources
+from asynckaniko.cache.layer_cache import DamagedEntry
 from asynckaniko.concurrency import SingleFlight, single_error
-from asynckaniko.errors import IntegrityError
+from asynckaniko.errors import AsynckanikoError, IntegrityError, RegistryError
 from asynckaniko.events import EventSink, LayerPulled, LayerPullStarted, LayerReused
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID, Digest
@@ -142,10 +143,10 @@ class BaseLayers:
             found = self._resources.layers.add(
                 layer.diff_id, directory, implicit=result["implicit"]
             )
-        except BaseException:
+        except BaseException as error:
             with move_on_after(_CLEAN_UP_SECONDS, shield=True):
                 await self._resources.inner.call(_REMOVE, {"paths": [directory]})
-            raise
+            raise _blamed(layer, error) from error.__cause__
         if stored is None:
             seconds = time.monotonic() - started
             emit(LayerPulled(descriptor.digest, descriptor.size, seconds, unpacked=True))
@@ -275,18 +276,31 @@ class LayerBlob:
     async def chunks(self, offset: int) -> AsyncIterator[bytes]:
         """Yield the bytes from `offset` on, while they arrive if they have to."""
         blob = await self._layers.fetch(self.layer, emit=self._emit)
-        async for chunk in blob.chunks(offset):
-            yield chunk
+        try:
+            async for chunk in blob.chunks(offset):
+                yield chunk
+        except AsynckanikoError as error:
+            raise _blamed(self.layer, error) from error
 
     async def path(self) -> Path:
         """Return a file that holds the whole blob. Raises IntegrityError if it is another."""
         blob = await self._layers.fetch(self.layer, emit=self._emit)
         if isinstance(blob, ArrivingBlob):
-            await blob.arrived()
+            try:
+                await blob.arrived()
+            except AsynckanikoError as error:
+                raise _blamed(self.layer, error) from error
             return blob.final_path
         if isinstance(self.layer.origin, LayoutReader):
             await self._layers.verify(blob)
         return blob.path
+
+
+def _blamed(layer: BaseLayer, error: BaseException) -> BaseException:
+    """Say of an error about a cached layer's bytes that the cache's entry is to blame."""
+    if layer.cache_key and isinstance(error, IntegrityError | RegistryError):
+        return DamagedEntry(layer.cache_key, error)
+    return error
 
 
 def _digest_of(path: Path) -> str:

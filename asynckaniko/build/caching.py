@@ -1,5 +1,7 @@
 """StepCache: what one build takes from caches, and what it gives to them."""
 
+from functools import partial
+
 from anyio import CapacityLimiter, create_task_group, to_thread
 
 from asynckaniko.build.context import BuildRun
@@ -14,6 +16,7 @@ from asynckaniko.cache.remote import RemoteCache
 from asynckaniko.concurrency import single_error
 from asynckaniko.errors import AsynckanikoError
 from asynckaniko.events import BuildWarning, CacheMissed
+from asynckaniko.oci.digest import DiffID
 from asynckaniko.oci.reference import Reference
 
 _LOOK_UPS = 32
@@ -23,8 +26,11 @@ _LOOK_UPS = 32
 class StepCache:
     """Looks all keys up before the first step; offers new layers while later steps run."""
 
-    def __init__(self, run: BuildRun) -> None:
+    def __init__(self, run: BuildRun, damaged: set[str]) -> None:
+        """`damaged` are keys whose entries proved unusable in this build."""
         self._run = run
+        self._damaged = damaged
+        self._kept: list[tuple[DiffID, str]] = []
         self._options = run.request.cache
         self._keys: dict[tuple[int, int], StepKey] = {}
         self._caches = self._open()
@@ -76,7 +82,7 @@ class StepCache:
         with single_error():
             async with create_task_group() as asking:
                 for place, step in self._keys.items():
-                    if self._is_cacheable(step):
+                    if self._is_cacheable(step) and step.key not in self._damaged:
                         asking.start_soon(ask, place, step)
         for planned in self._run.plan.in_order():
             self._take(planned, found)
@@ -122,7 +128,7 @@ class StepCache:
         for cache in self._caches:
             layer = await cache.get(step.key, emit=self._run.emit)
             if layer is not None:
-                return BaseLayer(layer.descriptor, layer.diff_id, layer.origin)
+                return BaseLayer(layer.descriptor, layer.diff_id, layer.origin, step.key)
         return None
 
     def _take(self, planned: PlannedStage, found: dict[tuple[int, int], BaseLayer]) -> None:
@@ -131,6 +137,7 @@ class StepCache:
         A layer after a miss was made on another run's result of the step that missed, which a
         command need not make again to the byte. A step that is not to be cached is no miss.
         """
+        planned.hits.clear()
         for position, _ in enumerate(planned.instructions):
             place = (planned.index, position)
             step = self._keys.get(place)
@@ -145,9 +152,13 @@ class StepCache:
         step = self._keys.get((planned.index, position))
         return step is not None and bool(self._caches) and self._is_cacheable(step)
 
-    def offer(self, planned: PlannedStage, position: int, packed: PackedLayer) -> None:
-        """Store a new layer in the background."""
+    def offer(
+        self, planned: PlannedStage, position: int, packed: PackedLayer, upper: str = ""
+    ) -> None:
+        """Store a new layer in the background; `upper` is the directory it was made of."""
         if self.wants(planned, position):
+            if upper:
+                self._kept.append((packed.diff_id, upper))
             step = self._keys[planned.index, position]
             self._run.tasks.start_soon(self._store, step, packed)
 
@@ -158,3 +169,16 @@ class StepCache:
                 await cache.put(step.key, layer, packed.blob, emit=self._run.emit)
             except AsynckanikoError as error:
                 self._run.emit(BuildWarning(f"layer was not cached: {error}"))
+
+    async def keep_directories(self) -> None:
+        """Leave the directories of cached steps to later builds, which need not unpack them.
+
+        To be called when nothing of this build looks at them any more.
+        """
+        if self._options is None or not self._options.local:
+            return
+        layers = self._run.resources.layers
+        for diff_id, upper in self._kept:
+            if layers.find(diff_id) is None:
+                keep = partial(layers.add, diff_id, upper, implicit=[])
+                await to_thread.run_sync(keep, limiter=self._run.resources.disk)

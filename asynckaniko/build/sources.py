@@ -25,6 +25,8 @@ class BaseLayer:
     diff_id: DiffID
     origin: Origin | None
     """None: in the blob store, and nowhere else."""
+    cache_key: str = ""
+    """Of the cache's entry that says so, if it comes from a cache."""
 
 
 @dataclass(frozen=True, slots=True)

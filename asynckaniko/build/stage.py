@@ -203,25 +203,24 @@ class StageRun:
         result = await run.resources.work(_PACK, arguments, fds=[ingest.file])
         packed = run.layer_files.packed(ingest, result)
         ingest.seal()
-        self._announce(layer, packed, position, seconds=time.monotonic() - started)
+        self._announce(layer, packed, seconds=time.monotonic() - started)
+        run.cache.offer(self.planned, position, packed, upper)
 
     def add_packed(self, step: Step, packed: PackedLayer, position: int, *, seconds: float) -> None:
         """Put a step on the stack that exists only as a packed layer."""
         layer = StepLayer(step)
         self.files.add(layer)
         self._add(layer)
-        self._announce(layer, packed, position, seconds=seconds)
+        self._announce(layer, packed, seconds=seconds)
+        self.run.cache.offer(self.planned, position, packed)
 
-    def _announce(
-        self, layer: StepLayer, packed: PackedLayer, position: int, *, seconds: float
-    ) -> None:
+    def _announce(self, layer: StepLayer, packed: PackedLayer, *, seconds: float) -> None:
         target = packed.descriptor
         sizes = (target.size, packed.uncompressed_size, packed.entries)
         self.run.emit(
             LayerPacked(layer.step, target.digest, packed.diff_id, *sizes, seconds=seconds)
         )
         layer.fill(packed)
-        self.run.cache.offer(self.planned, position, packed)
 
     async def _unpack(self, layer: StepLayer, below: Stack) -> str:
         """Give a step that is only a layer its directory, because someone looks after all."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from asynckaniko.cache.key import CacheKey
+from asynckaniko.errors import AsynckanikoError
 from asynckaniko.events import EventSink
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID
@@ -18,6 +19,14 @@ class CachedLayer:
     descriptor: Descriptor
     diff_id: DiffID
     origin: Repository | None = None
+
+
+class DamagedEntry(AsynckanikoError):
+    """What a cache holds under `key` is not what it said; the build goes on without it."""
+
+    def __init__(self, key: str, cause: AsynckanikoError) -> None:
+        super().__init__(cause.message)
+        self.key = key
 
 
 class LayerCache(Protocol):

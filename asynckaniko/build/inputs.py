@@ -1,0 +1,89 @@
+"""What a build reads from its request and its machine before it begins."""
+
+import time
+from pathlib import Path
+
+from anyio import to_thread
+
+from asynckaniko.build.context import Timestamps
+from asynckaniko.build.request import BuildRequest
+from asynckaniko.build.scope import GlobalScope
+from asynckaniko.build.workspace import Resources
+from asynckaniko.dockerfile.instructions import Dockerfile
+from asynckaniko.dockerfile.parser import parse
+from asynckaniko.errors import AsynckanikoError, DockerfileError, UsageError
+from asynckaniko.oci.config import format_time
+
+_EPOCH_ARG = "SOURCE_DATE_EPOCH"
+_NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")
+
+
+def check(request: BuildRequest) -> None:
+    """Refuse what contradicts itself before anything is done. Raises UsageError."""
+    if request.image_format not in ("", "oci", "docker"):
+        raise UsageError(f"image format {request.image_format!r}: expected oci or docker")
+    if request.compression not in ("gzip", "zstd", "none"):
+        raise UsageError(f"compression {request.compression!r}: expected gzip, zstd or none")
+    if request.compression == "zstd" and request.image_format == "docker":
+        raise UsageError("zstd layers need the OCI format; Docker's has only gzip")
+
+
+def parse_located(content: bytes, *, name: str) -> Dockerfile:
+    """Parse; an error carries the text, so that it can be shown with its lines."""
+    try:
+        return parse(content, name=name)
+    except AsynckanikoError as error:
+        error.source = content.decode(errors="replace")
+        raise
+
+
+def read_timestamps(request: BuildRequest, scope: GlobalScope) -> Timestamps:
+    """Decide which times the image gets: of now, or of SOURCE_DATE_EPOCH.
+
+    Raises:
+        DockerfileError: the ARG of that name is no number.
+    """
+    epoch = request.source_date_epoch
+    text = scope.declared.get(_EPOCH_ARG) or request.build_args.get(_EPOCH_ARG)
+    if epoch is None and text:
+        try:
+            epoch = int(text)
+        except ValueError:
+            raise DockerfileError(f"{_EPOCH_ARG}={text!r}: expected seconds since 1970") from None
+    if epoch is None and request.reproducible:
+        epoch = 0
+    rewrite = request.rewrite_timestamp or request.reproducible
+    return Timestamps(
+        created=format_time(time.time() if epoch is None else epoch),
+        clamp=epoch if rewrite else None,
+    )
+
+
+async def read_secrets(request: BuildRequest, resources: Resources) -> dict[str, bytes]:
+    """Read the secrets into memory. Raises UsageError for a file that cannot be read."""
+
+    def read() -> dict[str, bytes]:
+        values = {}
+        for name, secret in request.secrets.items():
+            if secret.value is not None:
+                values[name] = secret.value
+            elif secret.path is not None:
+                try:
+                    values[name] = secret.path.read_bytes()
+                except OSError as error:
+                    raise UsageError(f"secret {name}: {secret.path}: {error.strerror}") from error
+        return values
+
+    return await to_thread.run_sync(read, limiter=resources.disk)
+
+
+async def read_network_files(resources: Resources) -> dict[str, str]:
+    """Read how this machine resolves names: RUN shares its network."""
+
+    def read() -> dict[str, str]:
+        paths = [Path(name) for name in _NETWORK_FILES]
+        return {
+            str(path): path.read_text(errors="surrogateescape") for path in paths if path.is_file()
+        }
+
+    return await to_thread.run_sync(read, limiter=resources.disk)
