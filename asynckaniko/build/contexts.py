@@ -208,7 +208,7 @@ class BuildContexts:
         ):
             return None
         return await to_thread.run_sync(
-            lambda: read_dockerfile(name, context="", limit=limit), limiter=self._resources.disk
+            lambda: read_dockerfile(name, context=None, limit=limit), limiter=self._resources.disk
         )
 
     async def _remote_dockerfile(self) -> DockerfileSource | None:

@@ -53,9 +53,9 @@ _AWS_KEYS = {
 
 
 def read_context_options(
-    around: Surroundings, *, sub_path: str | None, git: Iterable[str]
+    around: Surroundings, *, sub_path: str | None, git: Iterable[str], uses_s3: bool
 ) -> ContextOptions:
-    """Gather how contexts are reached.
+    """Gather how contexts are reached; files of AWS profiles are read only where `uses_s3`.
 
     Raises:
         UsageError: a value that cannot be used.
@@ -65,7 +65,7 @@ def read_context_options(
     return ContextOptions(
         sub_path=(sub_path or "").strip("/"),
         git=_git(around, git),
-        object_store=_object_store(around),
+        object_store=_object_store(around, uses_s3=uses_s3),
     )
 
 
@@ -116,8 +116,8 @@ def _switch(key: str, text: str) -> bool:
     return found
 
 
-def _object_store(around: Surroundings) -> ObjectStoreOptions:
-    profile = _aws_profile(around)
+def _object_store(around: Surroundings, *, uses_s3: bool) -> ObjectStoreOptions:
+    profile = _aws_profile(around) if uses_s3 else {}
     key_file = around.get("GOOGLE_APPLICATION_CREDENTIALS")
     emulator = around.get("STORAGE_EMULATOR_HOST")
     if emulator and "://" not in emulator:

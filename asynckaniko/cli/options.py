@@ -91,19 +91,22 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
             "Docker's manifest has no type for zstd layers; use --image-format=oci"
         )
     args = read_build_args(given(flags.build_arg), around.environment)
+    context = _context(flags)
+    contexts = read_pairs(given(flags.build_context), flag="--build-context", form="NAME=SOURCE")
     return BuildRequest(
-        context=_context(flags),
+        context=context,
         context_options=read_context_options(
-            around, sub_path=flags.context_sub_path, git=given(flags.git)
+            around,
+            sub_path=flags.context_sub_path,
+            git=given(flags.git),
+            uses_s3=any(text.startswith("s3://") for text in (context, *contexts.values())),
         ),
         dockerfile=flags.dockerfile or "Dockerfile",
         target=flags.target or "",
         platform=_platform(flags.custom_platform),
         build_args=args,
         labels=read_pairs(given(flags.label), flag="--label", form="KEY=VALUE"),
-        build_contexts=read_pairs(
-            given(flags.build_context), flag="--build-context", form="NAME=SOURCE"
-        ),
+        build_contexts=contexts,
         secrets=read_secrets(given(flags.secret), around.environment),
         ssh=read_ssh(given(flags.ssh), around.environment),
         outputs=_outputs(flags, around),

@@ -55,7 +55,7 @@ from asynckaniko.settings import Settings
 _UNPACK = "asynckaniko.rootfs.unpack_context:unpack_context"
 _FIND_DIRECTORY = "asynckaniko.rootfs.context_files:find_directory"
 _READ_FILE = "asynckaniko.rootfs.context_files:read_file"
-_SET_TIMES = "asynckaniko.rootfs.context_files:set_times"
+_SETTLE = "asynckaniko.rootfs.context_files:settle_checkout"
 _PIPE_SIZE = 1 << 20
 
 
@@ -352,7 +352,7 @@ async def fetch_repository(
         emit=reach.emit,
     )
     fetched = await fetcher.fetch(keep_git_dir=keep_git_dir, checksum=checksum)
-    await reach.jobs.call(_SET_TIMES, {"directory": str(root), "seconds": fetched.time})
+    await reach.jobs.call(_SETTLE, {"directory": str(root), "seconds": fetched.time})
     return fetched
 
 

@@ -141,13 +141,6 @@ class GitProgram:
         if self._ca_files:
             config["http.sslCAInfo"] = str(self._write_ca_bundle())
         self.has_lfs = shutil.which("git-lfs", path=environment["PATH"]) is not None
-        if self.has_lfs:
-            config |= {
-                "filter.lfs.clean": "git-lfs clean -- %f",
-                "filter.lfs.smudge": "git-lfs smudge -- %f",
-                "filter.lfs.process": "git-lfs filter-process",
-                "filter.lfs.required": "true",
-            }
         username, password = self._credentials()
         origin = self._repository.origin
         if origin and (username or password):
@@ -193,7 +186,6 @@ class GitProgram:
             cwd=self._directory,
             env=self._environment,
             start_new_session=True,
-            umask=0o022,
         )
         output, said = bytearray(), bytearray()
         try:

@@ -11,9 +11,7 @@ from urllib.parse import parse_qsl, unquote
 from asynckaniko.errors import ContextError
 
 _GIT = re.compile(r"git://|ssh://|git@[^/:]+:|https?://[^?#]+\.git/?(?:[?#].*)?$", re.DOTALL)
-_SCP = re.compile(
-    r"([A-Za-z0-9_][A-Za-z0-9_.-]*)@([A-Za-z0-9][A-Za-z0-9.-]*):([^?#]*)(.*)", re.DOTALL
-)
+_SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:([^?#]+)")
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*)|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any
 
 from asynckaniko.errors import ContextError
@@ -59,17 +59,23 @@ def read_file(arguments: Mapping[str, Any], fds: Sequence[int]) -> str | None:
     return None
 
 
-def set_times(arguments: Mapping[str, Any], fds: Sequence[int]) -> None:
-    """Give everything below `directory` the time `seconds`. A job.
+def settle_checkout(arguments: Mapping[str, Any], fds: Sequence[int]) -> None:
+    """Give everything below `directory` the time `seconds` and a mode of git's. A job.
 
-    A checkout has the times of its making: the same commit would be another layer each time.
+    A checkout has the times of its making and the modes of somebody's umask: the same commit would
+    be another layer each time. git knows two modes, 0644 and 0755.
     """
     times = (arguments["seconds"], arguments["seconds"])
     root = os.open(arguments["directory"], READ_DIRECTORY)
     try:
         for _, directories, files, here in os.fwalk(".", topdown=False, dir_fd=root):
             for name in (*directories, *files):
+                mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
+                if not S_ISLNK(mode):
+                    runs = S_ISDIR(mode) or mode & 0o100
+                    os.chmod(name, 0o755 if runs else 0o644, dir_fd=here)
                 os.utime(name, times, dir_fd=here, follow_symlinks=False)
+        os.fchmod(root, 0o755)
         os.utime(root, times)
     finally:
         os.close(root)

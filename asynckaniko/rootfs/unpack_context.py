@@ -54,7 +54,15 @@ def unpack_context(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str
         RootFS.at(arguments["directory"]) as tree,
         _ContextWriter(tree, reader, announced, fds[1] if announced else -1) as writer,
     ):
-        writer.write()
+        try:
+            writer.write()
+        except ArchiveError as error:
+            if reader.entries:
+                raise
+            raise ArchiveError(
+                "it does not begin as a tar archive does, plain or in gzip, bzip2, xz or zstd"
+                f" ({error})"
+            ) from error
         reader.drain()
         if not source.size:
             raise ArchiveError("nothing arrived: the archive is empty")
