@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from anyio import Event
+from anyio.lowlevel import checkpoint
 
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -56,6 +57,8 @@ class Admission:
         self._waiting.append(waiter)
         self._waiting.sort(key=lambda waiting: waiting.rank)
         try:
+            # All that are ready at the same moment line up before the first of them is let in.
+            await checkpoint()
             self._let_in()
             await waiter.admitted.wait()
             yield

@@ -14,7 +14,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from asynckaniko.errors import ManifestError
 
-_MOST_NODES = 500_000
+_MOST_NODES = 100_000
 """Aliases can make a small file unfold to any size."""
 _MERGE = "tag:yaml.org,2002:merge"
 _TAG = "tag:yaml.org,2002:"
@@ -230,8 +230,11 @@ def merge(below: Node | None, above: Node) -> Node:
     return replace(above, nodes=nodes, keys={**below.keys, **above.keys})
 
 
-def find(node: Node, path: tuple[int | str, ...]) -> Place:
-    """Return where `path` below `node` stands, or the nearest thing above it."""
+def find(node: Node, path: tuple[int | str, ...], *, key: bool = False) -> Place:
+    """Return where `path` below `node` stands, or the nearest thing above it.
+
+    A word is to blame itself, unless its `key` is; of a map or a list the key tells more.
+    """
     place = node.place
     for step in path:
         match node:
@@ -243,8 +246,7 @@ def find(node: Node, path: tuple[int | str, ...]) -> Place:
                 place = node.place
             case _:
                 return place
-    # A word is to blame itself; of a map or a list that is wrong, the key tells more.
-    return node.place if isinstance(node, Scalar) else place
+    return node.place if isinstance(node, Scalar) and not key else place
 
 
 def bent(node: Node) -> Iterator[Scalar]:

@@ -215,7 +215,8 @@ def validate(shape: type[Shape], node: Node, findings: Findings) -> Shape | None
     except ValidationError as error:
         for problem in error.errors():
             path = tuple(step for step in problem["loc"] if step != "[key]")
-            findings.error(find(node, path), _message(shape, path, problem))
+            place = find(node, path, key=problem["type"] == "extra_forbidden")
+            findings.error(place, _message(shape, path, problem))
         return None
 
 

@@ -25,7 +25,9 @@ def expand_groups(
         names: list[str] = []
         for position, word in enumerate(groups[name]):
             place = _place(node, name, position)
-            if word in (*above, name):
+            if word == name and any(image.name == word for image in images):
+                names.append(word)
+            elif word in (*above, name):
                 path = " -> ".join((*above, name, word))
                 findings.error(place, f"groups name each other in a circle: {path}")
             elif word in groups:
