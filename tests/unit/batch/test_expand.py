@@ -224,7 +224,11 @@ def test_stage_that_the_target_does_not_need_makes_no_need(tmp_path: Path) -> No
     (tmp_path / "Dockerfile").write_text("FROM r.io/base AS unused\nFROM scratch AS used\n")
 
     batch = read(
-        'images: {base: {context: elsewhere, tags: [r.io/base]}, app: {context: ".", target: used}}',
+        """
+        images:
+          base: {context: elsewhere, tags: [r.io/base]}
+          app: {context: ".", target: used}
+        """,
         directory=tmp_path,
     )
 

@@ -21,11 +21,15 @@ def test_all_problems_are_told_at_once_each_with_its_line() -> None:
         "m.yaml: 5 problems",
         "m.yaml:4:5: contxt is unknown here; did you mean context?",
         "     4 |     contxt: ./api",
-        "m.yaml:5:14: retries: input should be a valid integer, "
-        "unable to parse string as an integer",
+        (
+            "m.yaml:5:14: retries: input should be a valid integer, "
+            "unable to parse string as an integer"
+        ),
         "     5 |     retries: often",
-        "m.yaml:6:12: tags.0: invalid repository 'library/Not A Tag' in image reference "
-        "'Not A Tag'; names are lower case",
+        (
+            "m.yaml:6:12: tags.0: invalid repository 'library/Not A Tag' in image reference "
+            "'Not A Tag'; names are lower case"
+        ),
         '     6 |     tags: ["Not A Tag"]',
         "m.yaml:7:16: bse is no image and no template; did you mean base?",
         "     7 |     inherits: [bse]",
