@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from asynckaniko.errors import StepFailed
-from asynckaniko.linux import capabilities, processes
+from asynckaniko.linux import capabilities, processes, seccomp
 from asynckaniko.linux.accounts import Accounts, Identity, UnknownAccount
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -115,6 +115,7 @@ def _become(
 
 
 def _take_identity(identity: Identity, report: int) -> None:
+    seccomp.restrict()
     capabilities.limit(capabilities.DOCKER_DEFAULT)
     try:
         os.setgroups(identity.groups)

@@ -32,9 +32,9 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 # Calls from 5.1 on have one number on all machines; -1 is answered with ENOSYS.
 _COMMON_NUMBERS = {"close_range": 436, "openat2": 437, "mount_setattr": 442}
 _NUMBERS = _COMMON_NUMBERS | {
-    "x86_64": {"pivot_root": 155, "keyctl": 250},
-    "aarch64": {"pivot_root": 41, "keyctl": 219},
-}.get(platform.machine(), {"pivot_root": -1, "keyctl": -1})
+    "x86_64": {"pivot_root": 155, "keyctl": 250, "seccomp": 317},
+    "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277},
+}.get(platform.machine(), {"pivot_root": -1, "keyctl": -1, "seccomp": -1})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -137,6 +137,10 @@ def pivot_root(new: str, old: str) -> None:
 def prctl(option: int, *arguments: int) -> None:
     padded = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
     _check(_libc.prctl(option, *padded), f"prctl({option})")
+
+
+def seccomp(operation: int, flags: int, argument: Any) -> None:
+    _check(_syscall(_NUMBERS["seccomp"], operation, flags, argument), "seccomp")
 
 
 def capget(header: ctypes.Structure, data: ctypes.Array[Any]) -> None:
