@@ -27,13 +27,15 @@ from asynckaniko.build.scope import GlobalScope, platform_args
 from asynckaniko.build.sources import FromArrival, FromDirectory, FromImage
 from asynckaniko.build.stage import StageRun
 from asynckaniko.build.workspace import Resources, Workspace
+from asynckaniko.cache.inline import write_keys
 from asynckaniko.cache.layer_cache import DamagedEntry
-from asynckaniko.concurrency import SingleFlight, single_error
+from asynckaniko.concurrency import SingleFlight, leaves, single_error
 from asynckaniko.dockerfile.instructions import Dockerfile
 from asynckaniko.errors import AsynckanikoError
 from asynckaniko.events import BuildFinished, BuildStarted, BuildWarning, EventSink
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Repository
+from asynckaniko.store.base_directory import BaseDirectory
 
 
 async def execute(
@@ -110,6 +112,7 @@ class Execution:
             resources.disk,
             self._emit,
             SingleFlight(tasks),
+            _base_directory(request),
         )
         planner = Planner(
             dockerfile,
@@ -139,11 +142,14 @@ class Execution:
         while True:
             try:
                 return await self._run_stages(dockerfile, scope, plan, context, damaged)
-            except DamagedEntry as error:
-                if error.key in damaged:
+            except (DamagedEntry, ExceptionGroup) as error:
+                found = [leaf for leaf in leaves(error) if isinstance(leaf, DamagedEntry)]
+                new = {entry.key: entry for entry in found if entry.key not in damaged}
+                if not new:
                     raise
-                damaged.add(error.key)
-                self._emit(BuildWarning(f"a cached layer is not used: {error.message}"))
+                damaged |= new.keys()
+                for entry in new.values():
+                    self._emit(BuildWarning(f"a cached layer is not used: {entry.message}"))
 
     async def _run_stages(
         self,
@@ -209,7 +215,15 @@ async def run_stages(run: BuildRun, damaged: set[str]) -> BuildResult:
     labels = {**(config.runtime.get("Labels") or {}), **run.request.labels}
     if labels:
         config.runtime["Labels"] = labels
+    write_keys(config, run.cache.inline_keys(target.layers))
     return await run.exporter.finish(config, target.layers)
+
+
+def _base_directory(request: BuildRequest) -> BaseDirectory | None:
+    cache = request.cache
+    if cache is None or cache.base_directory is None:
+        return None
+    return BaseDirectory(cache.base_directory, ttl_seconds=cache.ttl_seconds)
 
 
 def _keeps_blobs(request: BuildRequest, plan: Plan) -> bool:
