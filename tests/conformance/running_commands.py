@@ -1,0 +1,181 @@
+"""RUN and its mounts."""
+
+import json
+
+from asynckaniko.build.request import Secret
+from tests.conformance.case import GONE, Case, Is, is_directory
+from tests.support.images import ReadImage, symlink
+
+WORD = "quite-secret-9b1c"
+
+
+def has_nothing_secret(image: ReadImage) -> bool:
+    texts = [json.dumps(image.config), json.dumps(image.manifest)]
+    files = [entry.content for layer in image.layers for entry in layer.values()]
+    return not any(WORD in text for text in texts) and not any(WORD.encode() in f for f in files)
+
+
+def tells_no_proxy(image: ReadImage) -> bool:
+    return "proxy-of-mine" not in json.dumps(image.config)
+
+
+CASES = (
+    Case(
+        name="a user that the image does not know is an error at RUN",
+        dockerfile="""\
+            FROM busybox
+            USER stranger
+            RUN true
+        """,
+        error=("stranger",),
+        line=3,
+    ),
+    Case(
+        name="the JSON form has no shell, and ENTRYPOINT no part in it",
+        dockerfile="""\
+            FROM busybox
+            ENTRYPOINT ["/not/there"]
+            RUN ["touch", "/with blank", "$HOME"]
+        """,
+        tree={"with blank": "", "$HOME": ""},
+    ),
+    Case(
+        name="deleted, renamed and replaced files",
+        dockerfile="""\
+            FROM busybox
+            COPY t /t
+            RUN rm /t/a && mv /t/b /t/c && rm -r /t/d && mkdir /t/d && touch /t/d/new \\
+             && rm /t/l && mkdir /t/l
+        """,
+        context={"t/a": "a", "t/b": "b", "t/d/old": "old", "t/l": symlink("d")},
+        tree={
+            "t/c": "b",
+            "t/d/new": "",
+            "t/l": is_directory(),
+            "t/a": GONE,
+            "t/b": GONE,
+            "t/d/old": GONE,
+        },
+    ),
+    Case(
+        name="proxies reach a command in both cases and leave no trace",
+        dockerfile="""\
+            FROM busybox
+            RUN echo -n "$HTTP_PROXY $http_proxy $NO_PROXY" | tr -d '-' > /seen
+        """,
+        request={"build_args": {"http_proxy": "proxy-of-mine", "NO_PROXY": "direct"}},
+        tree={"seen": "proxyofmine proxyofmine direct"},
+        env={"http_proxy": None, "HTTP_PROXY": None, "NO_PROXY": None},
+        also=tells_no_proxy,
+    ),
+    Case(
+        name="a bind mount shows the context, and keeps nothing",
+        dockerfile="""\
+            FROM busybox
+            RUN --mount=target=/ctx cat /ctx/a > /seen && ! touch /ctx/new
+            RUN --mount=source=sub,target=/s,rw touch /s/new && test -f /s/new && echo ok > /wrote
+            RUN test ! -e /ctx/a && test ! -e /s/new
+        """,
+        context={"a": "A", "sub/b": "B"},
+        tree={"seen": "A", "wrote": "ok\n"},
+    ),
+    Case(
+        name="a bind mount shows a stage",
+        dockerfile="""\
+            FROM scratch AS made
+            COPY f /out/f
+            FROM busybox
+            RUN --mount=from=made,src=out,target=/o cat /o/f > /seen
+        """,
+        context={"f": "F"},
+        tree={"seen": "F", "o/f": GONE},
+    ),
+    Case(
+        name="a cache is known by its id, or by its target",
+        dockerfile="""\
+            FROM busybox
+            ENV ID=by-name
+            RUN --mount=type=cache,target=/c1 touch /c1/x
+            RUN --mount=type=cache,target=/c2 test ! -e /c2/x
+            RUN --mount=type=cache,target=/c1 test -e /c1/x
+            RUN --mount=type=cache,id=by-name,target=/here touch /here/y
+            RUN --mount=type=cache,id=$ID,target=/there test -e /there/y
+            RUN --mount=type=cache,target=/own,uid=1001,gid=1002,mode=0751 \\
+              stat -c "%u %g %a" /own > /seen
+            RUN test ! -e /c1/x
+        """,
+        tree={"seen": "1001 1002 751\n", "c1/x": GONE, "here/y": GONE},
+    ),
+    Case(
+        name="a temporary filesystem is gone afterwards",
+        dockerfile="""\
+            FROM busybox
+            RUN --mount=target=/scratch,type=tmpfs touch /scratch/x
+            RUN test ! -f /scratch/x && touch /done
+        """,
+        tree={"done": "", "scratch/x": GONE},
+    ),
+    Case(
+        name="a secret is a file or a variable of one command",
+        dockerfile="""\
+            FROM busybox
+            ENV S=public
+            RUN --mount=type=secret,id=word stat -c "%a %u %s" /run/secrets/word > /seen
+            RUN --mount=type=secret,id=word,mode=741,uid=100,gid=102,target=/my \\
+              stat -c "%a %u %g" /my > /moved
+            RUN --mount=type=secret,id=word,env=S test "$S" != public \\
+              && test ! -e /run/secrets/word && echo -n "$S" | wc -c > /length
+            RUN test ! -e /my && test "$S" = public
+            RUN --mount=type=secret,id=none test ! -e /run/secrets/none
+        """,
+        request={"secrets": {"word": Secret(value=WORD.encode())}},
+        tree={
+            "seen": f"400 0 {len(WORD)}\n",
+            "moved": "741 100 102\n",
+            "length": f"{len(WORD)}\n",
+            "my": GONE,
+            "run/secrets/word": GONE,
+        },
+        env={"S": "public"},
+        also=has_nothing_secret,
+    ),
+    Case(
+        name="a secret that is required and not given is an error",
+        dockerfile="""\
+            FROM busybox
+            RUN --mount=type=secret,required,id=word true
+        """,
+        error=("word", "not found"),
+        line=2,
+    ),
+    Case(
+        name="without network there is nothing but a loopback",
+        dockerfile="""\
+            FROM busybox
+            RUN --network=none cut -d: -f1 -s /proc/net/dev | tr -d ' ' > /seen
+        """,
+        tree={"seen": "lo\n"},
+    ),
+    Case(
+        name="there are three networks",
+        dockerfile="""\
+            FROM scratch
+            RUN --network=bridge true
+        """,
+        error=("network",),
+        line=2,
+    ),
+    Case(
+        name="a command runs with WORKDIR, SHELL, ENV and ARG as they stand",
+        dockerfile="""\
+            FROM busybox
+            WORKDIR /w
+            SHELL ["/bin/sh", "-xc"]
+            ENV FROM_ENV=1
+            ARG FROM_ARG=2
+            RUN case $- in *x*) echo "$(pwd) $FROM_ENV $FROM_ARG" > seen ;; esac
+        """,
+        tree={"w/seen": Is(content="/w 1 2\n")},
+        env={"FROM_ENV": "1", "FROM_ARG": None},
+    ),
+)
