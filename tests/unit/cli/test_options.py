@@ -33,6 +33,7 @@ def options(
     around = Surroundings(
         environment={"HOME": "/home/u", **(environment or {})},
         is_terminal=terminal,
+        system_state_dir=Path("/no/such/directory"),
         kaniko_dir=Path("/no/such/directory"),
     )
     return resolve(BuildFlags(**flags), around)
