@@ -24,7 +24,7 @@ from asynckaniko.dockerfile.instructions import (
 from asynckaniko.dockerfile.lexer import MOST_INSTRUCTIONS
 from asynckaniko.dockerfile.parser import parse_trigger
 from asynckaniko.dockerfile.stages import find_base, find_source, find_target, sources_of
-from asynckaniko.errors import DockerfileError, InvalidReference, SourceSpan
+from asynckaniko.errors import AsynckanikoError, DockerfileError, SourceSpan
 from asynckaniko.oci.platform import Platform
 
 FindContext = Callable[[str, Platform], Awaitable[Source | None]]
@@ -154,8 +154,8 @@ class Planner:
         try:
             platform = self._stage_platform(stage)
             base = await self._base(stage, platform)
-        except (DockerfileError, InvalidReference) as error:
-            raise error.at(span) from error
+        except AsynckanikoError as error:
+            raise error.at(span) from error.__cause__
         if isinstance(base, FromStage):
             await self._require(base.index)
         triggers = await self._triggers(base, span)
@@ -208,8 +208,8 @@ class Planner:
         async def resolve(name: str, span: SourceSpan) -> None:
             try:
                 planned.sources[name] = await self._source(name, planned)
-            except (DockerfileError, InvalidReference) as error:
-                raise error.at(span) from error
+            except AsynckanikoError as error:
+                raise error.at(span) from error.__cause__
 
         async with create_task_group() as tasks:
             for name, span in source_names(planned.instructions).items():
