@@ -29,7 +29,13 @@ from asynckaniko.build.workspace import Resources
 from asynckaniko.cache.layer_cache import DamagedEntry
 from asynckaniko.concurrency import SingleFlight, single_error
 from asynckaniko.errors import AsynckanikoError, IntegrityError, RegistryError
-from asynckaniko.events import EventSink, LayerPulled, LayerPullStarted, LayerReused
+from asynckaniko.events import (
+    BuildWarning,
+    EventSink,
+    LayerPulled,
+    LayerPullStarted,
+    LayerReused,
+)
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID, Digest
 from asynckaniko.oci.reference import Repository
@@ -54,6 +60,8 @@ class BaseLayers:
         self._unpacking: SingleFlight[DiffID, UnpackedLayer] = SingleFlight(tasks)
         self._arriving: dict[Digest, ArrivingBlob] = {}
         self._kept: dict[Digest, Event] = {}
+        self._damaged_copies: set[Path] = set()
+        self._verified_copies: set[Path] = set()
         self._downloads = CapacityLimiter(resources.settings.limits.downloads)
 
     def are_unpacked(self, layers: Sequence[BaseLayer]) -> bool:
@@ -121,6 +129,7 @@ class BaseLayers:
         # Not below the asking build's directory: its end must not take the tree from the others.
         directory = f"layers/.{layer.diff_id.hex}.{secrets.token_hex(4)}"
         limits = self._resources.settings.limits
+        stored: BlobFile | None = None
         arguments = {
             "directory": directory,
             "media_type": descriptor.media_type,
@@ -141,11 +150,17 @@ class BaseLayers:
                 emit(LayerPullStarted(descriptor.digest, descriptor.size))
                 result = await self._unpack_while_downloading(layer, arguments, keep, emit)
             found = self._resources.layers.add(
-                layer.diff_id, directory, implicit=result["implicit"]
+                layer.diff_id,
+                directory,
+                implicit=result["implicit"],
+                size=result["size"],
+                of_step=bool(layer.cache_key),
             )
         except BaseException as error:
             with move_on_after(_CLEAN_UP_SECONDS, shield=True):
                 await self._resources.inner.call(_REMOVE, {"paths": [directory]})
+            if isinstance(error, IntegrityError) and self._give_up_copy(layer, stored, error, emit):
+                return await self._unpack(layer, keep=keep, emit=emit)
             raise _blamed(layer, error) from error.__cause__
         if stored is None:
             seconds = time.monotonic() - started
@@ -200,6 +215,8 @@ class BaseLayers:
         finally:
             with move_on_after(_CLEAN_UP_SECONDS, shield=True):
                 await inner.call(_REMOVE, {"paths": [scratch]})
+        if settled != directory:
+            self._resources.layers.mark_settled(settled, of=directory)
         return settled
 
     def stored(self, layer: BaseLayer) -> BlobFile | None:
@@ -207,7 +224,38 @@ class BaseLayers:
         if isinstance(layer.origin, LayoutReader):
             path = layer.origin.blob_path(layer.descriptor.digest)
             return self._resources.blobs.file(layer.descriptor, path)
-        return self._resources.blobs.find(layer.descriptor)
+        found = self._resources.blobs.find(layer.descriptor)
+        if found is None and layer.copy is not None:
+            path = layer.copy.blob_path(layer.descriptor.digest)
+            if path not in self._damaged_copies and path.is_file():
+                return self._resources.blobs.file(layer.descriptor, path)
+        return found
+
+    def _give_up_copy(
+        self, layer: BaseLayer, stored: BlobFile | None, error: Exception, emit: EventSink
+    ) -> bool:
+        """Use a copy no more that proved damaged; tell whether it was one."""
+        if stored is None or layer.copy is None:
+            return False
+        if stored.path != layer.copy.blob_path(layer.descriptor.digest):
+            return False
+        self._damaged_copies.add(stored.path)
+        emit(BuildWarning(f"base image directory: {error}; the layer is pulled"))
+        return True
+
+    async def _sound_copy(self, layer: BaseLayer, emit: EventSink) -> BlobFile | None:
+        """Return the stored blob; a copy that others wrote only after a look at all of it."""
+        stored = self.stored(layer)
+        if stored is None or layer.copy is None or stored.path in self._verified_copies:
+            return stored
+        if stored.path == layer.copy.blob_path(layer.descriptor.digest):
+            try:
+                await self.verify(stored)
+            except IntegrityError as error:
+                self._give_up_copy(layer, stored, error, emit)
+                return None
+            self._verified_copies.add(stored.path)
+        return stored
 
     async def verify(self, blob: BlobFile) -> None:
         """Check a blob that others wrote. Raises IntegrityError."""
@@ -222,7 +270,7 @@ class BaseLayers:
         kept = self._kept.get(digest)
         if kept is not None:
             await kept.wait()
-        stored = self.stored(layer)
+        stored = await self._sound_copy(layer, emit)
         if stored is not None:
             return stored
         arriving = self._arriving.get(digest)

@@ -3,12 +3,14 @@
 import math
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
 from anyio import (
+    BrokenResourceError,
     CapacityLimiter,
+    ClosedResourceError,
     create_memory_object_stream,
     create_task_group,
     move_on_after,
@@ -20,8 +22,9 @@ from asynckaniko.build.base_layers import BaseLayers
 from asynckaniko.build.execute import execute
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.build.workspace import Resources
+from asynckaniko.build.write_back import WriteBack
 from asynckaniko.concurrency import leaves, single_error
-from asynckaniko.errors import host_error
+from asynckaniko.errors import AsynckanikoError, host_error
 from asynckaniko.events import Event, EventSink, ignore
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.registry.client import RegistryClient
@@ -105,6 +108,7 @@ class Builder:
         self._exit = AsyncExitStack()
         self._resources: Resources | None = None
         self._base_layers: BaseLayers | None = None
+        self._write_back: WriteBack | None = None
 
     async def __aenter__(self) -> Self:
         """Open the state directory and start the helper processes.
@@ -137,17 +141,23 @@ class Builder:
                     credentials=settings.credentials,
                 )
             )
+            blobs = BlobStore(state.blobs, disk=disk)
+            # Of its own: what is still on its way is waited for, unlike downloads.
+            writing = await entering.enter_async_context(create_task_group())
+            entering.callback(writing.cancel_scope.cancel)
+            self._write_back = WriteBack(state, blobs, writing)
             self._resources = Resources(
                 settings=settings,
                 state=state,
                 inner=inner,
                 outer=outer,
                 registry=registry,
-                blobs=BlobStore(state.blobs, disk=disk),
+                blobs=blobs,
                 layers=LayerStore(state.rootfs),
                 processes=CapacityLimiter(limits.processes),
                 commands=CapacityLimiter(max(limits.processes, os.cpu_count() or 1)),
                 disk=disk,
+                write_back=self._write_back,
             )
             self._base_layers = BaseLayers(self._resources, tasks)
             self._exit = entering.pop_all()
@@ -160,9 +170,14 @@ class Builder:
         trace: TracebackType | None,
     ) -> None:
         self._resources = self._base_layers = None
-        # The task group would wrap what the caller's block raised.
-        with single_error():
-            await self._exit.__aexit__(kind, error, trace)
+        try:
+            if self._write_back and (kind is None or issubclass(kind, AsynckanikoError)):
+                # Also after a build that failed: the next one need not come that far again.
+                await self._write_back.finish(seconds=self._settings.retry.total_seconds)
+        finally:
+            # The task group would wrap what the caller's block raised.
+            with single_error():
+                await self._exit.__aexit__(kind, error, trace)
 
     async def build(self, request: BuildRequest, *, on_event: EventSink = ignore) -> BuildResult:
         """Build one image and return when it is everywhere it was asked to be.
@@ -188,9 +203,14 @@ class Builder:
         send, receive = create_memory_object_stream[Event](math.inf)
         running = RunningBuild(receive)
 
+        def tell(event: Event) -> None:
+            # What happens after the build's end, in the background, nobody listens to any more.
+            with suppress(ClosedResourceError, BrokenResourceError):
+                send.send_nowait(event)
+
         async def build() -> None:
             with send:
-                running._result = await self.build(request, on_event=send.send_nowait)
+                running._result = await self.build(request, on_event=tell)
 
         with single_error():
             async with receive, create_task_group() as tasks:

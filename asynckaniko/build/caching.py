@@ -1,16 +1,21 @@
 """StepCache: what one build takes from caches, and what it gives to them."""
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from anyio import CapacityLimiter, create_task_group, to_thread
 
 from asynckaniko.build.context import BuildRun
 from asynckaniko.build.keys import KeyMaker, StepKey
-from asynckaniko.build.layers import PackedLayer
+from asynckaniko.build.layers import ImageLayer, PackedLayer
 from asynckaniko.build.plan import PlannedStage
 from asynckaniko.build.sources import BaseLayer
+from asynckaniko.build.write_back import NewLayer
+from asynckaniko.cache.inline import InlineCache
 from asynckaniko.cache.last_build import LastBuild, explain
 from asynckaniko.cache.layer_cache import CachedLayer, LayerCache
+from asynckaniko.cache.layouts import LayoutCache
 from asynckaniko.cache.local import LocalCache
 from asynckaniko.cache.remote import RemoteCache
 from asynckaniko.concurrency import single_error
@@ -21,6 +26,7 @@ from asynckaniko.oci.reference import Reference
 
 _LOOK_UPS = 32
 """Keys asked for at a time."""
+_LONGEST_TEXT = 500
 
 
 class StepCache:
@@ -30,9 +36,13 @@ class StepCache:
         """`damaged` are keys whose entries proved unusable in this build."""
         self._run = run
         self._damaged = damaged
-        self._kept: list[tuple[DiffID, str]] = []
+        self._kept: list[tuple[DiffID, str, int]] = []
         self._options = run.request.cache
         self._keys: dict[tuple[int, int], StepKey] = {}
+        self._local: LocalCache | None = None
+        self._shared: list[LayerCache] = []
+        """Caches that new layers go to in the background."""
+        self._failed: set[LayerCache] = set()
         self._caches = self._open()
 
     def _open(self) -> list[LayerCache]:
@@ -40,26 +50,28 @@ class StepCache:
         options, resources = self._options, self._run.resources
         if options is None:
             return []
+        ttl, disk = options.ttl_seconds, resources.disk
         caches: list[LayerCache] = []
         if options.local:
-            caches.append(
-                LocalCache(
-                    resources.state.cache,
-                    blobs=resources.blobs,
-                    ttl_seconds=options.ttl_seconds,
-                    disk=resources.disk,
-                )
+            self._local = LocalCache(
+                resources.state.cache, blobs=resources.blobs, ttl_seconds=ttl, disk=disk
             )
+            caches.append(self._local)
         if options.repository:
-            repository = Reference.parse(options.repository).repository
-            caches.append(
-                RemoteCache(
-                    resources.registry,
-                    repository,
-                    ttl_seconds=options.ttl_seconds,
-                    writes=options.write,
-                )
-            )
+            shared: LayerCache
+            if options.repository.startswith("oci:"):
+                path = Path(options.repository.removeprefix("oci:"))
+                shared = LayoutCache(path, ttl_seconds=ttl, disk=disk)
+            else:
+                repository = Reference.parse(options.repository).repository
+                shared = RemoteCache(resources.registry, repository, ttl_seconds=ttl)
+            caches.append(shared)
+            if options.write:
+                self._shared.append(shared)
+        platform = self._run.plan.stages[self._run.plan.target].platform
+        for text in options.sources:
+            reference = Reference.parse(text)
+            caches.append(InlineCache(resources.registry, reference, platform=platform))
         return caches
 
     async def look_up(self) -> None:
@@ -150,7 +162,19 @@ class StepCache:
     def wants(self, planned: PlannedStage, position: int) -> bool:
         """Tell whether a step's layer will be offered, so that it has to be packed."""
         step = self._keys.get((planned.index, position))
-        return step is not None and bool(self._caches) and self._is_cacheable(step)
+        stores = self._local is not None or bool(self._shared)
+        return step is not None and stores and self._is_cacheable(step)
+
+    def key(self, planned: PlannedStage, position: int) -> str:
+        """Return the key of a step whose layer can be found again; empty for others."""
+        step = self._keys.get((planned.index, position))
+        return step.key if step is not None and self._is_cacheable(step) else ""
+
+    def inline_keys(self, layers: Sequence[ImageLayer]) -> list[str]:
+        """List what the image's config is to say of its layers; nothing unless it is asked for."""
+        if self._options is None or not self._options.inline:
+            return []
+        return [layer.cache_key for layer in layers]
 
     def offer(
         self, planned: PlannedStage, position: int, packed: PackedLayer, upper: str = ""
@@ -158,17 +182,22 @@ class StepCache:
         """Store a new layer in the background; `upper` is the directory it was made of."""
         if self.wants(planned, position):
             if upper:
-                self._kept.append((packed.diff_id, upper))
-            step = self._keys[planned.index, position]
-            self._run.tasks.start_soon(self._store, step, packed)
+                self._kept.append((packed.diff_id, upper, packed.uncompressed_size))
+            key = self._keys[planned.index, position].key
+            made_by = " ".join(planned.instructions[position].original.split())[:_LONGEST_TEXT]
+            layer = CachedLayer(packed.descriptor, packed.diff_id, made_by=made_by)
+            new = NewLayer(key, layer, packed.blob)
+            run = self._run
+            for cache in self._shared:
+                run.resources.write_back.submit(cache, new, failed=self._failed, emit=run.emit)
+            if self._local is not None:
+                run.tasks.start_soon(self._keep, self._local, new)
 
-    async def _store(self, step: StepKey, packed: PackedLayer) -> None:
-        layer = CachedLayer(packed.descriptor, packed.diff_id)
-        for cache in self._caches:
-            try:
-                await cache.put(step.key, layer, packed.blob, emit=self._run.emit)
-            except AsynckanikoError as error:
-                self._run.emit(BuildWarning(f"layer was not cached: {error}"))
+    async def _keep(self, cache: LocalCache, new: NewLayer) -> None:
+        try:
+            await cache.put(new.key, new.layer, new.blob, emit=self._run.emit)
+        except AsynckanikoError as error:
+            self._run.emit(BuildWarning(f"layer was not cached: {error}"))
 
     async def keep_directories(self) -> None:
         """Leave the directories of cached steps to later builds, which need not unpack them.
@@ -178,7 +207,7 @@ class StepCache:
         if self._options is None or not self._options.local:
             return
         layers = self._run.resources.layers
-        for diff_id, upper in self._kept:
+        for diff_id, upper, size in self._kept:
             if layers.find(diff_id) is None:
-                keep = partial(layers.add, diff_id, upper, implicit=[])
+                keep = partial(layers.add, diff_id, upper, implicit=[], size=size, of_step=True)
                 await to_thread.run_sync(keep, limiter=self._run.resources.disk)

@@ -12,9 +12,11 @@ from asynckaniko.concurrency import SingleFlight
 from asynckaniko.errors import ContextError, InvalidReference
 from asynckaniko.events import BaseResolved, EventSink
 from asynckaniko.oci.config import ImageConfig
+from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
 from asynckaniko.registry.client import RegistryClient
+from asynckaniko.store.base_directory import BaseDirectory, StoredImage
 from asynckaniko.store.layout import LayoutReader
 
 _LAYOUT = "oci-layout://"
@@ -31,6 +33,7 @@ class ImageFinder:
     disk: CapacityLimiter
     emit: EventSink
     flights: SingleFlight[tuple[str, Platform], FromImage]
+    bases: BaseDirectory | None = None
     _found: dict[tuple[str, Platform], FromImage] = field(default_factory=dict)
 
     async def context(self, name: str, platform: Platform) -> Source | None:
@@ -71,7 +74,7 @@ class ImageFinder:
         return found
 
     async def image(self, name: str, platform: Platform) -> FromImage:
-        """Resolve an image reference against its registry.
+        """Resolve an image reference against its registry, unless it is a digest that is here.
 
         Raises:
             InvalidReference: not a reference.
@@ -89,11 +92,23 @@ class ImageFinder:
             raise InvalidReference(
                 f"{error}; it is also no stage defined before and no --build-context"
             ) from error
-        resolved = await self.registry.resolve(reference, platform, emit=self.emit)
-        config = ImageConfig.parse(resolved.config, where=f"config of {reference}")
-        found = FromImage(BaseImage(str(reference), resolved.manifest, config, resolved.repository))
+        stored = await self._stored(reference.digest, platform) if reference.digest else None
+        if stored is None:
+            resolved = await self.registry.resolve(reference, platform, emit=self.emit)
+            manifest, content = resolved.manifest, resolved.config
+            stored = await self._stored(manifest.descriptor.digest, platform)
+        else:
+            manifest, content = stored.manifest, stored.config
+        config = ImageConfig.parse(content, where=f"config of {reference}")
+        copy = stored.layout if stored else None
+        found = FromImage(BaseImage(str(reference), manifest, config, reference.repository, copy))
         self._announce(found, str(reference))
         return found
+
+    async def _stored(self, digest: Digest, platform: Platform) -> StoredImage | None:
+        if self.bases is None:
+            return None
+        return await to_thread.run_sync(self.bases.find, digest, platform, limiter=self.disk)
 
     def _announce(self, found: FromImage, name: str) -> None:
         manifest = found.image.manifest

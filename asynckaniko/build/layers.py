@@ -36,6 +36,8 @@ class StepLayer:
     """The place of a step's layer in the image, taken while it is still being packed."""
 
     step: Step
+    cache_key: str = ""
+    """Of the step, if its layers are to be found again."""
     _packed: PackedLayer | None = None
     _ready: Event = field(default_factory=Event)
 

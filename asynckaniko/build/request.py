@@ -68,7 +68,16 @@ class Cache:
     """Where layers of earlier builds are looked for, and this build's are put."""
 
     repository: str = ""
-    """`registry/repository`, one tag per layer; empty: only the state directory."""
+    """`registry/repository`, one tag per layer; or `oci:PATH`, one layout `PATH:KEY` per layer.
+
+    Empty: only the state directory.
+    """
+    sources: tuple[str, ...] = ()
+    """References of images whose layers are used, if they were built with `inline`."""
+    inline: bool = False
+    """Put the keys of the image's layers into its config, so that it can be such a source."""
+    base_directory: Path | None = None
+    """Where a warmer has put base images."""
     local: bool = True
     """Look in the state directory, and keep layers there."""
     write: bool = True
@@ -78,7 +87,7 @@ class Cache:
     copy_layers: bool = False
     """Cache COPY and ADD."""
     ttl_seconds: float = 336 * 3600.0
-    """Older layers are not used."""
+    """Older layers and base images are not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

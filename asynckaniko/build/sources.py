@@ -27,6 +27,8 @@ class BaseLayer:
     """None: in the blob store, and nowhere else."""
     cache_key: str = ""
     """Of the cache's entry that says so, if it comes from a cache."""
+    copy: LayoutReader | None = None
+    """A layout of this machine that has the blob, too, if it is not damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class BaseImage:
     manifest: Manifest
     config: ImageConfig
     origin: Origin
+    copy: LayoutReader | None = None
+    """A layout of this machine that has the layers of an image of a registry."""
 
     @property
     def layers(self) -> tuple[BaseLayer, ...]:
@@ -48,7 +52,7 @@ class BaseImage:
                 f" {len(diff_ids)} diff_ids in the config"
             )
         return tuple(
-            BaseLayer(layer, diff_id, self.origin)
+            BaseLayer(layer, diff_id, self.origin, copy=self.copy)
             for layer, diff_id in zip(layers, diff_ids, strict=True)
         )
 

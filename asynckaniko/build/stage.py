@@ -185,7 +185,7 @@ class StageRun:
     def add_upper(self, upper: str, step: Step, position: int) -> None:
         """Put a step's directory on the stack; pack it in the background if anyone wants it."""
         self.files.add(upper)
-        layer = StepLayer(step)
+        layer = StepLayer(step, self.run.cache.key(self.planned, position))
         self._add(layer)
         if self.in_image or self.run.cache.wants(self.planned, position):
             self.run.tasks.start_soon(self._pack, upper, layer, position)
@@ -208,7 +208,7 @@ class StageRun:
 
     def add_packed(self, step: Step, packed: PackedLayer, position: int, *, seconds: float) -> None:
         """Put a step on the stack that exists only as a packed layer."""
-        layer = StepLayer(step)
+        layer = StepLayer(step, self.run.cache.key(self.planned, position))
         self.files.add(layer)
         self._add(layer)
         self._announce(layer, packed, seconds=seconds)

@@ -9,6 +9,7 @@ from typing import Any
 
 from anyio import CapacityLimiter, move_on_after
 
+from asynckaniko.build.write_back import WriteBack
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import Settings
@@ -35,6 +36,7 @@ class Resources:
     commands: CapacityLimiter
     """RUN commands."""
     disk: CapacityLimiter
+    write_back: WriteBack
 
     async def work(
         self, function: str, arguments: Mapping[str, Any], *, fds: Sequence[int] = ()

@@ -10,15 +10,18 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID
 from asynckaniko.oci.reference import Repository
 from asynckaniko.registry.push import Blob
+from asynckaniko.store.layout import LayoutReader
 
 
 @dataclass(frozen=True, slots=True)
 class CachedLayer:
-    """A layer a cache has. `origin` is the repository to read it from; None: the blob store."""
+    """A layer a cache has. `origin` is where to read it from; None: the blob store."""
 
     descriptor: Descriptor
     diff_id: DiffID
-    origin: Repository | None = None
+    origin: Repository | LayoutReader | None = None
+    made_by: str = ""
+    """The instruction, for people who look into a cache."""
 
 
 class DamagedEntry(AsynckanikoError):

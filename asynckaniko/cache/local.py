@@ -73,6 +73,7 @@ class LocalCache:
             "layer": layer.descriptor.to_json(),
             "diffID": layer.diff_id,
             "created": time.time(),
+            "madeBy": layer.made_by,
         }
         draft = self._directory / f".{key}.{secrets.token_hex(4)}"
         target = self._blobs.path(layer.descriptor.digest)

@@ -6,6 +6,7 @@ directory. Until then it is an `Ingest`, which readers may follow while it grows
 
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,6 +16,7 @@ from anyio import CapacityLimiter, Event, to_thread
 
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
+from asynckaniko.store.guard import shared
 
 _READ_SIZE = 1 << 20
 
@@ -98,13 +100,18 @@ class BlobStore:
         return self._directory / digest.hex
 
     def find(self, descriptor: Descriptor) -> BlobFile | None:
-        """Return the blob if it is here, complete."""
+        """Return the blob if it is here, complete; marks it as used."""
         path = self.path(descriptor.digest)
         try:
-            complete = path.stat().st_size == descriptor.size
+            with shared(self._directory):
+                status = path.stat()
+                if status.st_size != descriptor.size:
+                    return None
+                # Only the time of access: a layout that was written may share the file.
+                os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))
         except FileNotFoundError:
             return None
-        return BlobFile(descriptor, path, disk=self._disk) if complete else None
+        return BlobFile(descriptor, path, disk=self._disk)
 
     def file(self, descriptor: Descriptor, path: Path) -> BlobFile:
         """Wrap a blob that lies elsewhere (an OCI layout, a build's own directory)."""

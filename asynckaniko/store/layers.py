@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from asynckaniko.oci.digest import DiffID
+from asynckaniko.store.guard import shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +28,56 @@ class LayerStore:
         self._rootfs = rootfs
 
     def find(self, diff_id: DiffID) -> UnpackedLayer | None:
-        """Return the layer if it is here, complete."""
+        """Return the layer if it is here, complete; marks it as used."""
         directory = self._directory(diff_id)
         record = self._rootfs / f"{directory}.json"
-        if not record.exists() or not (self._rootfs / directory).is_dir():
+        try:
+            with shared(self._rootfs / "layers"):
+                known: dict[str, Any] = orjson.loads(record.read_bytes())
+                if not (self._rootfs / directory).is_dir():
+                    return None
+                os.utime(record)
+        except FileNotFoundError:
             return None
-        known: dict[str, Any] = orjson.loads(record.read_bytes())
         implicit = tuple(os.fsdecode(bytes.fromhex(path)) for path in known["implicit"])
         return UnpackedLayer(diff_id, directory, implicit)
 
-    def add(self, diff_id: DiffID, unpacked: str, *, implicit: list[str]) -> UnpackedLayer:
-        """Take over the complete tree at `unpacked` (relative to rootfs).
+    def add(
+        self,
+        diff_id: DiffID,
+        unpacked: str,
+        *,
+        implicit: list[str],
+        size: int,
+        of_step: bool = False,
+    ) -> UnpackedLayer:
+        """Take over the complete tree at `unpacked` (relative to rootfs); `size` is its files'.
 
         Another process may have been faster: then its tree stays, which holds the same.
+        `of_step` says that a build made the layer, and that it is not a base's.
         """
         directory = self._directory(diff_id)
         # Names in a layer are bytes, and JSON is not.
-        known = {"implicit": [os.fsencode(path).hex() for path in implicit]}
+        known = {
+            "implicit": [os.fsencode(path).hex() for path in implicit],
+            "size": size,
+            "of_step": of_step,
+        }
         record = self._rootfs / f"{directory}.json"
         draft = self._rootfs / f"{unpacked}.json"
         draft.write_bytes(orjson.dumps(known))
-        try:
-            os.rename(self._rootfs / unpacked, self._rootfs / directory)
-        except OSError:
-            if not (self._rootfs / directory).is_dir():
-                raise
-        os.rename(draft, record)
+        with shared(self._rootfs / "layers"):
+            try:
+                os.rename(self._rootfs / unpacked, self._rootfs / directory)
+            except OSError:
+                if not (self._rootfs / directory).is_dir():
+                    raise
+            os.rename(draft, record)
         return UnpackedLayer(diff_id, directory, tuple(implicit))
+
+    def mark_settled(self, directory: str, *, of: str) -> None:
+        """Note that `directory` is a copy of the layer at `of`, and used: both go together."""
+        (self._rootfs / f"{directory}.json").write_bytes(orjson.dumps({"of": of}))
 
     @staticmethod
     def _directory(diff_id: DiffID) -> str:
