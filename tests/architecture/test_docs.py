@@ -1,0 +1,38 @@
+"""Pages that list what the code defines list all of it."""
+
+import re
+from pathlib import Path
+
+from asynckaniko import errors
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_error_class_stands_under_its_exit_code() -> None:
+    documented, code = {}, ""
+    for line in (ROOT / "docs/exit-codes.md").read_text().splitlines():
+        row = re.fullmatch(r"\| ?([0-9]*|\*n\*) ?\| `(\w+)` \|.*", line)
+        if row:
+            code = row[1] or code
+            documented[row[2]] = code
+
+    classes = {
+        name: str(kind.exit_code)
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.AsynckanikoError)
+    }
+    del classes["AsynckanikoError"]  # the root is never raised
+    classes["CommandFailed"] = "*n*"  # its instances have the command's own
+    assert documented == classes
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "perf/README.md"]
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+
+    assert broken == []
