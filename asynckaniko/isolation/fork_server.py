@@ -258,6 +258,8 @@ class _Call:
 
 
 async def _spawn(control: socket.socket, stderr: int, directory: Path) -> Process:
+    # The executor image has newuidmap beside its Python, and nowhere else.
+    path = f"{Path(sys.executable).parent}:{_PATH}"
     command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, str(control.fileno())]
     try:
         return await open_process(
@@ -266,7 +268,7 @@ async def _spawn(control: socket.socket, stderr: int, directory: Path) -> Proces
             stdout=stderr,
             stderr=stderr,
             cwd=directory,
-            env={"PATH": _PATH},
+            env={"PATH": path},
             pass_fds=[control.fileno()],
             # Ctrl-C is for the caller, who cancels in order.
             start_new_session=True,
