@@ -9,9 +9,7 @@ from tests.support.images import digest, read_layout
 from tests.support.registry import Registry
 
 
-def test_result_files_name_the_pushed_image(
-    bench: Workbench, registry: Registry
-) -> None:
+def test_result_files_name_the_pushed_image(bench: Workbench, registry: Registry) -> None:
     bench.write("FROM scratch\nCOPY a /a\n", {"a": "a"})
     repository = f"{registry.host}/t/a"
     files = {

@@ -58,7 +58,11 @@ def test_shell_holds_for_the_lines_after_it() -> None:
 @pytest.mark.parametrize(
     ("text", "key", "value"),
     [
-        ("EXPOSE 80 53/UDP 8000-8002", "ExposedPorts", {"80/tcp", "53/udp", "8000/tcp", "8001/tcp", "8002/tcp"}),
+        (
+            "EXPOSE 80 53/UDP 8000-8002",
+            "ExposedPorts",
+            {"80/tcp", "53/udp", "8000/tcp", "8001/tcp", "8002/tcp"},
+        ),
         ('VOLUME ["/a", "/b c"]', "Volumes", {"/a", "/b c"}),
         ("VOLUME /a /b", "Volumes", {"/a", "/b"}),
     ],
