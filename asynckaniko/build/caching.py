@@ -76,7 +76,7 @@ class StepCache:
 
     async def look_up(self) -> None:
         """Compute the keys and fill in `hits` of the planned stages."""
-        if self._options is None:
+        if self._options is None or not (self._caches or self._options.inline):
             return
         maker = KeyMaker(self._run)
         with single_error():

@@ -13,7 +13,6 @@ _NOT_YET = "asynckaniko does not have this kaniko flag yet"
 NOT_YET = dict.fromkeys(
     (
         "--annotation",
-        "--cache-dir",
         "--cleanup",
         "--compressed-caching",
         "--credential-helpers",
@@ -82,6 +81,9 @@ class BuildFlags:
     registry_client_cert: tuple[str, ...] = ()
     cache: bool | None = None
     cache_repo: str | None = None
+    cache_dir: str | None = None
+    cache_from: tuple[str, ...] = ()
+    cache_to_inline: bool | None = None
     cache_ttl: float | None = None
     cache_run_layers: bool | None = None
     cache_copy_layers: bool | None = None

@@ -253,16 +253,33 @@ def caching(flag: Make) -> list[Flag]:
         ),
         flag(
             "--cache-repo",
-            value=Value("REPOSITORY"),
+            value=Value("REPOSITORY|oci:PATH"),
             default="cache below the first destination",
-            help="Share layers through this repository; without one only the state directory "
-            "is used.",
+            help="Share layers through this repository, or OCI layouts called PATH:KEY; without "
+            "either only the state directory is used.",
+        ),
+        flag(
+            "--cache-from",
+            value=repeated("REF"),
+            help="Use the layers of this image, if it was built with --cache-to-inline; with or "
+            "without --cache.",
+        ),
+        flag(
+            "--cache-to-inline",
+            value=SWITCH,
+            help="Put the keys of the image's layers into its config, for --cache-from; the build "
+            "argument BUILDKIT_INLINE_CACHE=1 does the same.",
+        ),
+        flag(
+            "--cache-dir",
+            value=DIRECTORY,
+            help="Take base images from this directory, where `asynckaniko warm` has put them.",
         ),
         flag(
             "--cache-ttl",
             value=DURATION,
             default="336h",
-            help="Use no layer that is older.",
+            help="Use no layer, and no image of --cache-dir, that is older.",
         ),
         flag(
             "--cache-run-layers",

@@ -146,6 +146,7 @@ def _kaniko_rules(flags: BuildFlags, around: Surroundings) -> BuildFlags:
     ]
     return replace(
         flags,
+        cache_dir=(flags.cache_dir or "/cache") if flags.cache else None,
         no_push=no_push,
         build_arg=tuple(arguments),
         log_format=flags.log_format or "color",

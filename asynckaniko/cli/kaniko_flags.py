@@ -25,6 +25,7 @@ _SHARED = frozenset(
     {
         "build_arg",
         "cache",
+        "cache_dir",
         "cache_copy_layers",
         "cache_repo",
         "cache_run_layers",
@@ -70,7 +71,6 @@ _IN_PLACE = "the image's files are never unpacked over this container's"
 WITHOUT_EFFECT: Mapping[str, str] = {
     "snapshot_mode": "every change of a step is seen, whatever the mode",
     "use_new_run": "every change of a step is seen anyway",
-    "cache_dir": "base images are kept in the state directory",
     "compressed_caching": "layers are never held in memory",
     "cleanup": _IN_PLACE,
     "pre_cleanup": _IN_PLACE,
@@ -129,7 +129,7 @@ def _own_flags() -> list[Flag]:
         "whitelist-var-run",
     )
     texts = (
-        *("cache-dir", "context-sub-path", "customPlatform", "kaniko-dir"),
+        *("context-sub-path", "customPlatform", "kaniko-dir"),
         *("snapshotMode", "tarPath", "azure-container-registry-config"),
     )
     lists = ("annotation", "credential-helpers", "git", "ignore-path", "target")

@@ -110,7 +110,7 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
         secrets=read_secrets(given(flags.secret), around.environment),
         ssh=read_ssh(given(flags.ssh), around.environment),
         outputs=_outputs(flags, around),
-        cache=read_cache(flags, _destinations(given(flags.destination))),
+        cache=read_cache(flags, _destinations(given(flags.destination)), args),
         source_date_epoch=_epoch(args.get("SOURCE_DATE_EPOCH") or around.get("SOURCE_DATE_EPOCH")),
         rewrite_timestamp=bool(flags.rewrite_timestamp),
         reproducible=bool(flags.reproducible),

@@ -1,5 +1,6 @@
 """The cache flags, with kaniko's meaning."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from asynckaniko.oci.reference import Reference
 
 
 def cache(*destinations: str, **flags: Any) -> Cache | None:
-    return read_cache(BuildFlags(**flags), [Reference.parse(text) for text in destinations])
+    arguments = flags.pop("build_args", {})
+    references = [Reference.parse(text) for text in destinations]
+    return read_cache(BuildFlags(**flags), references, arguments)
 
 
 def test_nothing_is_cached_unless_asked_for() -> None:
@@ -49,7 +52,7 @@ def test_flags_say_what_is_cached_and_for_how_long() -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("oci:/cache", UsageError, "an OCI layout cannot be the cache"),
+        ("oci:", UsageError, "the path is missing"),
         ("r.io/cache:tag", UsageError, "it must be a repository, without a tag"),
         ("R.io/Cache", InvalidReference, "names are lower case"),
     ],
@@ -59,3 +62,32 @@ def test_repository_that_cannot_be_used_is_an_error(
 ) -> None:
     with pytest.raises(error, match=message):
         cache(cache=True, cache_repo=text)
+
+
+def test_layouts_can_be_the_cache() -> None:
+    found = cache("r.io/app", cache=True, cache_repo="oci:/volume/cache")
+
+    assert found == Cache(repository="oci:/volume/cache")
+
+
+def test_images_can_be_sources_without_any_other_cache() -> None:
+    found = cache("r.io/app", cache_from=("app:main", ""))
+
+    assert found == Cache(local=False, sources=("docker.io/library/app:main",))
+
+
+@pytest.mark.parametrize(
+    "asked", [{"cache_to_inline": True}, {"build_args": {"BUILDKIT_INLINE_CACHE": "1"}}]
+)
+def test_keys_go_into_the_image_only_when_they_are_asked_for(asked: dict[str, Any]) -> None:
+    assert cache("r.io/app", **asked) == Cache(local=False, inline=True)
+    assert cache("r.io/app", build_args={"BUILDKIT_INLINE_CACHE": "0"}) is None
+    both = cache(cache=True)
+    assert both is not None
+    assert not both.inline
+
+
+def test_base_images_come_from_a_directory_with_or_without_a_cache() -> None:
+    found = cache(cache_dir="/warm")
+
+    assert found == Cache(local=False, base_directory=Path("/warm"))
