@@ -78,6 +78,7 @@ def load(content: bytes, file: str, *, directory: Path, choices: Choices | None 
         variables=expansion.values,
         groups=groups,
         kubernetes=kubernetes or KubernetesOptions(),
+        source=findings.source,
     )
     batch = connect(batch, findings)
     findings.check()

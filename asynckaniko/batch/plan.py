@@ -134,6 +134,8 @@ class Batch:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kubernetes: KubernetesOptions = field(default_factory=KubernetesOptions)
     warnings: tuple[str, ...] = ()
+    source: str = field(default="", repr=False)
+    """The manifest's text, for showing its lines."""
 
     def image(self, name: str) -> PlannedImage:
         return next(image for image in self.images if image.name == name)

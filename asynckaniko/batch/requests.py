@@ -37,7 +37,7 @@ class Surroundings:
     source_date_epoch: int | None = None
     push: bool = True
     secrets_directory: Path | None = None
-    """In a Pod: where the cluster's Secrets are, one file for each id."""
+    """In a Pod: where the cluster's Secrets are, a directory for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,8 @@ class Requests:
 
     def _secret(self, secret: SecretSource) -> Secret:
         if self.around.secrets_directory and secret.kubernetes:
-            return Secret(path=self.around.secrets_directory / secret.id)
+            key = secret.kubernetes
+            return Secret(path=self.around.secrets_directory / key.name / key.key)
         if secret.env:
             value = self.around.environment[secret.env]
             return Secret(value=value.encode(errors="surrogateescape"))
@@ -157,7 +158,7 @@ def uses_input_digest(image: PlannedImage) -> bool:
 
 def check_here(batch: Batch, around: Surroundings) -> None:
     """Find what would keep builds from starting on this machine. Raises ManifestError."""
-    findings = Findings(file=batch.file)
+    findings = Findings(batch.source, batch.file)
     needed = {need for image in batch.images for need in image.needs}
     for image in batch.images:
         contexts = {"context": image.context}

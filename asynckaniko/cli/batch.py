@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import sys
 import time
 from functools import partial
@@ -15,17 +14,17 @@ from asynckaniko.batch.admission import memory_budget
 from asynckaniko.batch.changes import changed_since
 from asynckaniko.batch.expand import Choices, load
 from asynckaniko.batch.local import LocalOptions, OpenBuilder, build_batch
-from asynckaniko.batch.outcome import Outcome, metadata
+from asynckaniko.batch.outcome import Outcome
 from asynckaniko.batch.plan import Batch
 from asynckaniko.batch.quantities import parse_memory
-from asynckaniko.batch.report import exit_code, junit
+from asynckaniko.batch.report import exit_code
 from asynckaniko.batch.requests import Surroundings as BuildSurroundings
 from asynckaniko.batch.schedule import Rules
 from asynckaniko.batch.state_file import StateFile
-from asynckaniko.build.result_files import write_result
 from asynckaniko.cli.batch_flags import BatchFlags
 from asynckaniko.cli.batch_progress import BatchProgress
-from asynckaniko.cli.batch_table import listing, outcome_table
+from asynckaniko.cli.batch_reports import write_reports
+from asynckaniko.cli.batch_table import listing, terminal_table, terminal_width
 from asynckaniko.cli.batch_timeline import BatchTimeline
 from asynckaniko.cli.inputs import given, read_pairs
 from asynckaniko.cli.options import BuildOptions, resolve
@@ -43,7 +42,7 @@ def run(flags: BatchFlags, around: Surroundings) -> int:
     """Do what the words ask for and return the exit status."""
     match flags.words:
         case ("run-index",):
-            from asynckaniko.cli.batch_cluster import run_index
+            from asynckaniko.cli.batch_index import run_index
 
             return run_index(flags, around)
         case ("attach", name, file):
@@ -65,7 +64,7 @@ def _run_file(file: str, flags: BatchFlags, around: Surroundings) -> int:
         sys.stdout.write(document.decode() + "\n")
         return 0
     if flags.list:
-        sys.stdout.write(listing(batch, width=_width()))
+        sys.stdout.write(listing(batch, width=terminal_width()))
         return 0
     if flags.engine == "kubernetes" or flags.render:
         from asynckaniko.cli.batch_cluster import run_on_cluster
@@ -191,15 +190,7 @@ class BatchRun:
         if mode in {"quiet", "json"}:
             self._session.print(*(f"{o.name} {o.built.digest}" for o in outcomes if o.built))
         elif mode != "none":
-            sys.stdout.write(
-                outcome_table(
-                    outcomes,
-                    seconds,
-                    color=self._around.color() and sys.stdout.isatty(),
-                    width=_width(),
-                    unicode=(sys.stdout.encoding or "").lower().startswith("utf"),
-                )
-            )
+            sys.stdout.write(terminal_table(outcomes, seconds, self._around))
 
     def _report_failures(self) -> None:
         color = self._options.display.color
@@ -207,16 +198,6 @@ class BatchRun:
             if outcome.error is not None:
                 report = error_report(outcome.error, color=color, label=f"error: {outcome.name}:")
                 sys.stderr.write(f"\n{report}")
-
-
-def write_reports(flags: BatchFlags, file: str, outcomes: list[Outcome], seconds: float) -> None:
-    """Write the files that were asked for."""
-    if flags.metadata_file:
-        text = orjson.dumps(metadata(outcomes), option=orjson.OPT_INDENT_2).decode()
-        write_result(Path(flags.metadata_file).absolute(), text)
-    if flags.junit_file:
-        text = junit(outcomes, suite=file, seconds=seconds)
-        write_result(Path(flags.junit_file).absolute(), text)
 
 
 def read_rules(flags: BatchFlags, *, cores: int) -> Rules:
@@ -238,7 +219,3 @@ def read_rules(flags: BatchFlags, *, cores: int) -> Rules:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def _width() -> int:
-    return max(60, shutil.get_terminal_size((120, 24)).columns)

@@ -1,6 +1,8 @@
 """The table at the end of a batch, and the lists of `--list`."""
 
 import io
+import shutil
+import sys
 
 from rich import box
 from rich.console import Console
@@ -11,6 +13,7 @@ from asynckaniko.batch.outcome import Outcome, Status
 from asynckaniko.batch.plan import Batch
 from asynckaniko.batch.report import rows, summary
 from asynckaniko.cli.labels import plain_text, seconds_text
+from asynckaniko.cli.surroundings import Surroundings
 
 _STYLES = {
     Status.BUILT: "green",
@@ -42,6 +45,21 @@ def outcome_table(
         )
     total = f"{summary(outcomes)} in {seconds_text(seconds)}"
     return _render(table, color=color, width=width) + f"\n{total}\n"
+
+
+def terminal_table(outcomes: list[Outcome], seconds: float, around: Surroundings) -> str:
+    """Write the table as suits standard output."""
+    return outcome_table(
+        outcomes,
+        seconds,
+        color=around.color() and sys.stdout.isatty(),
+        width=terminal_width(),
+        unicode=(sys.stdout.encoding or "").lower().startswith("utf"),
+    )
+
+
+def terminal_width() -> int:
+    return max(60, shutil.get_terminal_size((120, 24)).columns)
 
 
 def listing(batch: Batch, *, width: int) -> str:

@@ -1,0 +1,142 @@
+"""`asynckaniko batch` with a cluster: render, submit, attach."""
+
+import io
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from asynckaniko.batch.kubernetes import render_job, render_plan
+from asynckaniko.batch.manifest import KubernetesOptions
+from asynckaniko.batch.outcome import Outcome
+from asynckaniko.batch.plan import Batch
+from asynckaniko.batch.report import exit_code
+from asynckaniko.batch.tasks import ClusterPlan, plan_cluster
+from asynckaniko.cli.batch_flags import BatchFlags
+from asynckaniko.cli.batch_table import terminal_table
+from asynckaniko.cli.options import resolve
+from asynckaniko.cli.report import Interrupted
+from asynckaniko.cli.session import Session
+from asynckaniko.cli.surroundings import Surroundings
+from asynckaniko.errors import UsageError
+from asynckaniko.events import EventSink
+
+if TYPE_CHECKING:
+    from asynckaniko.batch.cluster import Cluster
+
+
+def run_on_cluster(batch: Batch, flags: BatchFlags, around: Surroundings) -> int:
+    """Print the objects, or submit them and see the batch through."""
+    plan = plan_cluster(batch, around.environment, fail_fast=bool(flags.fail_fast))
+    options = batch.kubernetes
+    if flags.render:
+        sys.stdout.write(render_yaml(plan, options))
+        return 0
+    return _Run(batch, options, flags, around).submit(plan)
+
+
+def attach(name: str, batch: Batch, flags: BatchFlags, around: Surroundings) -> int:
+    """Come back to a batch that goes on without us."""
+    return _Run(batch, batch.kubernetes, flags, around).attach(name)
+
+
+def render_yaml(plan: ClusterPlan, options: KubernetesOptions) -> str:
+    """Write the plan and all Jobs as YAML documents, in the order in which they may start.
+
+    Raises:
+        UsageError: the manifest does not say which image the Pods run.
+    """
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.width = 1 << 20
+    text = io.StringIO()
+    documents = [render_plan(plan, options)]
+    documents += [render_job(plan, job, options) for job in plan.jobs]
+    yaml.dump_all(documents, text)
+    return text.getvalue()
+
+
+class _Run:
+    def __init__(
+        self,
+        batch: Batch,
+        options: KubernetesOptions,
+        flags: BatchFlags,
+        around: Surroundings,
+    ) -> None:
+        self._batch = batch
+        self._options = options
+        self._flags = flags
+        self._around = around
+        self._build = resolve(flags.build, around)
+        self._session = Session(self._build.display, stdout=sys.stdout, stderr=sys.stderr)
+        self._outcomes: list[Outcome] = []
+        self._started = time.monotonic()
+        self._name = ""
+
+    def submit(self, plan: ClusterPlan) -> int:
+        """Submit the batch, and unless it is to be left alone, see it through."""
+        self._name = plan.name
+        if self._flags.detach:
+            return self._session.run(partial(self._send, plan), then=self._tell_name)
+        return self._see_through(plan)
+
+    def attach(self, name: str) -> int:
+        """See a batch through that was submitted before."""
+        self._name = name
+        return self._see_through(None)
+
+    def _see_through(self, plan: ClusterPlan | None) -> int:
+        try:
+            status = self._session.run(partial(self._work, plan), then=self._tell)
+        except Interrupted:
+            sys.stderr.write(
+                f"hint: what runs on the cluster goes on; come back with\n"
+                f"  asynckaniko batch attach {self._name} {self._batch.file}\n"
+            )
+            raise
+        return status or exit_code(self._outcomes)
+
+    async def _send(self, plan: ClusterPlan, _: EventSink) -> str:
+        from asynckaniko.batch.cluster_run import ClusterRun
+
+        run = ClusterRun(plan, self._options, self._cluster(), afresh=True, tell=_say)
+        await run.submit()
+        return plan.name
+
+    async def _work(self, plan: ClusterPlan | None, _: EventSink) -> list[Outcome]:
+        from asynckaniko.batch.cluster_run import ClusterRun
+
+        cluster = self._cluster()
+        afresh = plan is not None
+        if plan is None:
+            plan = await cluster.read_plan(self._name)
+        run = ClusterRun(plan, self._options, cluster, afresh=afresh, tell=_say)
+        return await run.run()
+
+    def _cluster(self) -> "Cluster":
+        try:
+            from asynckaniko.batch.cluster import Cluster, connect
+        except ImportError as error:
+            raise UsageError(
+                "--engine kubernetes needs lightkube: pip install 'asynckaniko[kubernetes]'"
+            ) from error
+        return Cluster(connect(), self._options.namespace)
+
+    def _tell_name(self, name: str) -> None:
+        self._session.print(name)
+
+    def _tell(self, outcomes: list[Outcome]) -> None:
+        from asynckaniko.cli.batch_reports import write_reports
+
+        self._outcomes = outcomes
+        seconds = time.monotonic() - self._started
+        write_reports(self._flags, self._batch.file, outcomes, seconds)
+        if self._build.display.mode != "none":
+            sys.stdout.write(terminal_table(outcomes, seconds, self._around))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
