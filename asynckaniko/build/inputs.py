@@ -41,7 +41,7 @@ def read_timestamps(request: BuildRequest, scope: GlobalScope) -> Timestamps:
     """Decide which times the image gets: of now, or of SOURCE_DATE_EPOCH.
 
     Raises:
-        DockerfileError: the ARG of that name is no number.
+        DockerfileError: the ARG of that name is no number, or no time that can be written.
     """
     epoch = request.source_date_epoch
     text = scope.declared.get(_EPOCH_ARG) or request.build_args.get(_EPOCH_ARG)
@@ -53,10 +53,13 @@ def read_timestamps(request: BuildRequest, scope: GlobalScope) -> Timestamps:
     if epoch is None and request.reproducible:
         epoch = 0
     rewrite = request.rewrite_timestamp or request.reproducible
-    return Timestamps(
-        created=format_time(time.time() if epoch is None else epoch),
-        clamp=epoch if rewrite else None,
-    )
+    try:
+        created = format_time(time.time() if epoch is None else epoch)
+    except (ValueError, OverflowError, OSError):
+        raise DockerfileError(
+            f"{_EPOCH_ARG}={epoch}: expected seconds since 1970, within the years 1 to 9999"
+        ) from None
+    return Timestamps(created=created, clamp=epoch if rewrite else None)
 
 
 async def read_secrets(request: BuildRequest, resources: Resources) -> dict[str, bytes]:

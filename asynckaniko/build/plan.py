@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from anyio import create_task_group
+from anyio.abc import TaskGroup
 
 from asynckaniko.build.scope import GlobalScope
 from asynckaniko.build.sources import BaseLayer, FromImage, FromScratch, FromStage, Source
@@ -27,6 +28,8 @@ from asynckaniko.dockerfile.stages import find_base, find_source, find_target, s
 from asynckaniko.errors import AsynckanikoError, DockerfileError, SourceSpan
 from asynckaniko.oci.platform import Platform
 
+_DEEPEST = 100
+"""Stages of which each is FROM the one before."""
 FindContext = Callable[[str, Platform], Awaitable[Source | None]]
 """Look up a named context; None when there is none of that name."""
 FindImage = Callable[[str, Platform], Awaitable[FromImage]]
@@ -133,6 +136,7 @@ class Planner:
         self._planned: dict[int, PlannedStage] = {}
         self._started: set[int] = set()
         self._triggered = 0
+        self._tasks: TaskGroup
 
     async def plan(self, target: str) -> Plan:
         """Plan the stages that `target` (empty: the last stage) needs.
@@ -142,8 +146,24 @@ class Planner:
             RegistryError: a base cannot be resolved.
         """
         stage = find_target(self._dockerfile, target)
-        await self._require(stage.index)
+        # One group for all: a thousand stages one below the other are no deep recursion.
+        async with create_task_group() as self._tasks:
+            self._tasks.start_soon(self._require, stage.index)
+        self._check_depth()
         return Plan(stage.index, self._planned)
+
+    def _check_depth(self) -> None:
+        """Refuse more stages above one another than anyone needs, or a stack of calls takes."""
+        depth: dict[int, int] = {}
+        for index in sorted(self._planned):
+            planned = self._planned[index]
+            below = depth[planned.base.index] if isinstance(planned.base, FromStage) else 0
+            depth[index] = below + 1
+            if depth[index] > _DEEPEST:
+                raise DockerfileError(
+                    f"more than {_DEEPEST} stages, each FROM the one before",
+                    span=planned.stage.base.span,
+                )
 
     async def _require(self, index: int) -> None:
         if index in self._started:
@@ -157,15 +177,14 @@ class Planner:
         except AsynckanikoError as error:
             raise error.at(span) from error.__cause__
         if isinstance(base, FromStage):
-            await self._require(base.index)
+            self._tasks.start_soon(self._require, base.index)
         triggers = await self._triggers(base, span)
         instructions = (*triggers, *stage.instructions)
         planned = PlannedStage(stage, platform, base, instructions, len(triggers))
         self._planned[index] = planned
         await self._resolve_sources(planned)
-        async with create_task_group() as tasks:
-            for used in planned.uses():
-                tasks.start_soon(self._require, used)
+        for used in planned.uses():
+            self._tasks.start_soon(self._require, used)
 
     def _stage_platform(self, stage: Stage) -> Platform:
         if not stage.base.platform:
@@ -199,6 +218,9 @@ class Planner:
             case _:
                 texts = []
         # Every stage may take over every trigger: what is short in the file need not be short.
+        if self._triggered > MOST_INSTRUCTIONS:
+            # Another stage says so already.
+            return []
         self._triggered += len(texts)
         if self._triggered > MOST_INSTRUCTIONS:
             raise DockerfileError(f"more than {MOST_INSTRUCTIONS} ONBUILD triggers", span=span)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from asynckaniko.build.sources import FromDirectory
 from asynckaniko.context.git_url import is_git_url, parse_git_url
@@ -93,6 +94,7 @@ async def fetch_repository(
 
 
 async def _fetch(run: "BuildRun", url: str, checksum: str) -> RemoteFile:
+    _check_url(url)
     ingest = run.layer_files.new()
     try:
         found = await download(
@@ -107,6 +109,14 @@ async def _fetch(run: "BuildRun", url: str, checksum: str) -> RemoteFile:
         raise CopyFailed(f"ADD: {error}") from error
     os.lseek(ingest.file, 0, os.SEEK_SET)
     return RemoteFile(found.name or _UNNAMED, ingest, found.modified)
+
+
+def _check_url(url: str) -> None:
+    """Raise DockerfileError for what has the form of no URL."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError as error:
+        raise DockerfileError(f"ADD: {url[:200]!r} is no URL: {error}") from None
 
 
 def shown_sources(sources: Sequence[str]) -> list[str]:

@@ -200,7 +200,12 @@ class StageRun:
             "clamp": run.timestamps.clamp,
             **run.layer_files.job_arguments(),
         }
-        result = await run.resources.work(_PACK, arguments, fds=[ingest.file])
+        try:
+            result = await run.resources.work(_PACK, arguments, fds=[ingest.file])
+        except AsynckanikoError as error:
+            stage = self.planned
+            to_blame = stage.instructions[position] if position >= 0 else stage.stage.base
+            raise error.at(to_blame.span, run.dockerfile.text) from error.__cause__
         packed = run.layer_files.packed(ingest, result)
         ingest.seal()
         self._announce(layer, packed, seconds=time.monotonic() - started)
