@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import ssl
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,15 @@ _HELPER = (
     '!f() { test "$1" = get && '
     f'printf "username=%s\\npassword=%s\\n" "${_USERNAME}" "${_PASSWORD}"; }}; f'
 )
+_SHELL = "/bin/sh"
+_ASKPASS = """#!{python} -IS
+import os, re, sys
+asked = re.fullmatch(r"(Username|Password) for '(https?://)(?:[^/]*@)?([^'/]*)': ", sys.argv[1])
+if not asked or asked[2] + asked[3] != {origin!r}:
+    sys.exit(1)
+print(os.environ["ASYNCKANIKO_GIT_" + asked[1].upper()])
+"""
+"""What _HELPER does, where there is no shell: git runs this program itself."""
 _CONFIG = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -144,7 +154,10 @@ class GitProgram:
         username, password = self._credentials()
         origin = self._repository.origin
         if origin and (username or password):
-            config[f"credential.{origin}.helper"] = _HELPER
+            if os.access(_SHELL, os.X_OK):
+                config[f"credential.{origin}.helper"] = _HELPER
+            else:
+                environment["GIT_ASKPASS"] = str(self._write_askpass(origin))
             environment |= {_USERNAME: username, _PASSWORD: password}
         environment |= _as_environment(config)
         self._environment = environment
@@ -156,6 +169,12 @@ class GitProgram:
         if options.token:
             return options.token, ""
         return options.username, options.password
+
+    def _write_askpass(self, origin: str) -> Path:
+        program = self._home / "askpass"
+        program.write_text(_ASKPASS.format(python=sys.executable, origin=origin))
+        program.chmod(0o700)
+        return program
 
     def _write_ca_bundle(self) -> Path:
         """Git takes one file, instead of the system's: write those together."""
