@@ -126,6 +126,9 @@ class IncomingFile:
         self._received = 0
         self._skip = 0
         self._validator = ""
+        self._since_connected = 0
+        self._waited, self._brought = 0.0, 0
+        """Seconds spent on waiting, and bytes that it brought, since the pace was last judged."""
         self.size: int | None = None
         self.modified: int | None = None
 
@@ -143,6 +146,8 @@ class IncomingFile:
                 break
             except Transient as error:
                 await self._attempts.after(error)
+        self._since_connected = 0
+        self._waited, self._brought = 0.0, 0
         if self._received:
             self._check_resumed(self._response)
         else:
@@ -171,7 +176,10 @@ class IncomingFile:
                 data = data[passed:]
             if data:
                 self._received += len(data)
-                self._attempts.progressed()
+                self._since_connected += len(data)
+                # A drop from each connection is no progress.
+                if self._since_connected >= self._options.retry.stall_size:
+                    self._attempts.progressed()
                 self._check_size(self._received)
                 yield data
         if self.size is not None and self._received != self.size:
@@ -268,29 +276,30 @@ class IncomingFile:
     async def _receive(self) -> bytes:
         """Return the next piece, empty at the end. Raises Transient: cut, or too slow."""
         assert self._response is not None
-        retry = self._options.retry
-        began, pieces, size = time.monotonic(), [], 0
-        # A server that drips must not hold the build for ever.
+        content, retry = self._response.content, self._options.retry
         while True:
-            left = began + retry.stall_seconds - time.monotonic()
+            began = time.monotonic()
             data: bytes | None = None
             try:
-                with move_on_after(max(left, 0)):
-                    data = await self._response.content.readany()
+                with move_on_after(max(retry.stall_seconds - self._waited, 0)):
+                    data = await content.readany()
             except (aiohttp.ClientError, OSError) as error:
                 # What arrived before the failure is kept by the reader, but not given.
-                pieces.append(self._response.content._read_nowait(-1))
-                if any(pieces):
-                    return b"".join(pieces)
+                if data := content._read_nowait(-1):
+                    return data
                 raise Transient(self._shown, _reason(error)) from error
-            if data is None:
-                raise Transient(
-                    self._shown, f"{size} bytes in {retry.stall_seconds:.0f} s is too slow"
-                )
-            pieces.append(data)
-            size += len(data)
-            if not data or size >= retry.stall_size:
-                return b"".join(pieces)
+            self._waited += time.monotonic() - began
+            self._brought += len(data or b"")
+            # A server that drips must not hold the build for ever.
+            if self._waited >= retry.stall_seconds:
+                if self._brought < retry.stall_size and data != b"":
+                    raise Transient(
+                        self._shown,
+                        f"{self._brought} bytes in {retry.stall_seconds:.0f} s is too slow",
+                    )
+                self._waited, self._brought = 0.0, 0
+            if data is not None:
+                return data
 
     def _check_size(self, size: int) -> None:
         if size > self._options.limit:

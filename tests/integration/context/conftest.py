@@ -28,22 +28,31 @@ class Builds:
         environment: Mapping[str, str] | None = None,
         stdin: bytes | int = subprocess.DEVNULL,
     ) -> Finished:
-        program = self.bench.command()[:3]
-        words = [*program, "build", "--state-dir", str(self.bench.state), *arguments]
-        given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
-        done = subprocess.run(
-            words,
+        command = self.command(*arguments)
+        content = stdin if isinstance(stdin, bytes) else None
+        process = subprocess.Popen(
+            command,
             cwd=self.bench.directory,
             env={**self.bench.environment, **(environment or {})},
-            capture_output=True,
-            timeout=SECONDS,
-            **given,  # type: ignore[call-overload]
+            stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
+        try:
+            stdout, stderr = process.communicate(content, timeout=SECONDS)
+        finally:
+            process.kill()
+            process.wait()
         return Finished(
-            done.returncode,
-            done.stdout.decode(errors="replace"),
-            done.stderr.decode(errors="replace"),
+            process.returncode,
+            stdout.decode(errors="replace"),
+            stderr.decode(errors="replace"),
         )
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the argument vector of a build without a context of its own."""
+        program = self.bench.command()[:3]
+        return [*program, "build", "--state-dir", str(self.bench.state), *arguments]
 
     def read(self, *arguments: str, **how: object) -> ReadImage:
         """Build, which must succeed, and read the image."""

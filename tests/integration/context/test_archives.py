@@ -249,23 +249,11 @@ def test_broken_connection_goes_on_where_it_stopped(
     assert 0 < int(second[1]["Range"].removeprefix("bytes=").rstrip("-")) <= 100_000
 
 
-def test_cut_that_cannot_be_resumed_is_an_error_not_a_smaller_context(
-    builds: Builds, files: WebFiles, web_host: str
-) -> None:
-    files.files["c.tgz"] = archive({"big": os.urandom(200_000).hex()})
-    files.ranges = False
-
-    done = builds.refuse("--context", f"http://{web_host}/cut-always/100000/c.tgz")
-
-    assert f"http://{web_host}/cut-always/100000/c.tgz" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("path", "message"),
     [
         ("nothing.tgz", "HTTP 404"),
         ("hop/11/c.tgz", "more than 10 redirects"),
-        ("cut-chunks/1000/c.tgz", ""),
     ],
 )
 def test_what_the_web_does_not_give_whole_is_an_error(

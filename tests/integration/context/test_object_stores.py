@@ -26,7 +26,9 @@ def s3() -> Iterator[str]:
 
 
 def _put(url: str, content: bytes) -> None:
-    with urllib.request.urlopen(urllib.request.Request(url, content, method="PUT")):
+    # Without a type it would be a form, and moto would read it as one, byte by byte.
+    headers = {"Content-Type": "application/octet-stream"}
+    with urllib.request.urlopen(urllib.request.Request(url, content, headers, method="PUT")):
         pass
 
 

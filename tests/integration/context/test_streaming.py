@@ -87,10 +87,7 @@ def test_large_archive_takes_little_memory(builds: Builds, tmp_path: Path, form:
     server = WebFiles({"large.tgz": path.read_bytes()})
     with serving(server.answer) as host, path.open("rb") as stdin:
         context = "tar://stdin" if form == "stdin" else f"http://{host}/large.tgz"
-        command = [
-            *builds.bench.command()[:3],
-            *("build", "--state-dir", str(builds.bench.state), "--no-push", "--context", context),
-        ]
+        command = builds.command("--no-push", "--context", context)
         with (
             subprocess.Popen(
                 command,
@@ -170,12 +167,7 @@ def test_killed_build_leaves_a_context_that_the_next_one_removes(
         }
     )
     context = f"http://{web_host}/drip/c.tar"
-    process = builds.bench.start(
-        [
-            *builds.bench.command()[:3],
-            *("build", "--state-dir", str(builds.bench.state), "--no-push", "--context", context),
-        ]
-    )
+    process = builds.bench.start(builds.command("--no-push", "--context", context))
     deadline = time.monotonic() + 60
     while not list(scratch.glob("*/0")) and time.monotonic() < deadline:
         time.sleep(0.05)
