@@ -33,6 +33,14 @@ class Body:
         return cls(len(content), once)
 
 
+class SourceFailed(Exception):
+    """What gives the bytes of an upload has failed with `error`: no fault of the registry."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Pace:
     """Watches that waiting for bytes brings some: `stall_size` of them in `stall_seconds`.
 

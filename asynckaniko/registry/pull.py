@@ -151,7 +151,8 @@ class Puller:
                 f"{self._limits.config_size}"
             )
         stretch = Stretch(reference.repository, config, emit=emit)
-        async with self._slot(), aclosing(self._from([endpoint], stretch, verify=True)) as stream:
+        # Not among the downloads: a stage that begins must not wait for the layers of others.
+        async with aclosing(self._from([endpoint], stretch, verify=True)) as stream:
             return b"".join([chunk async for chunk in stream])
 
     @asynccontextmanager

@@ -24,7 +24,7 @@ from asynckaniko.events import BlobRoute, EventSink
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.reference import Reference, Repository
-from asynckaniko.registry.bodies import Body
+from asynckaniko.registry.bodies import Body, SourceFailed
 from asynckaniko.registry.endpoints import Endpoints
 from asynckaniko.registry.progress import Progress
 from asynckaniko.registry.rejection import printable
@@ -111,7 +111,10 @@ class Pusher:
                 if mounted:
                     return BlobRoute.MOUNTED
         async with self._uploads:
-            await _Upload(target, blob, self._chunk_size).run(session)
+            try:
+                await _Upload(target, blob, self._chunk_size).run(session)
+            except SourceFailed as failure:
+                raise failure.error from failure.error.__cause__
         return BlobRoute.UPLOADED
 
     async def push_manifest(
@@ -168,6 +171,8 @@ class _Upload:
         self._trust_ranges = True
         """Until a digest was wrong: then `Range` may have lagged behind what had been kept."""
         self._session: UploadSession | None = None
+        self._has_moved = False
+        """The current attempt has sent bytes: whatever time it took, it was not lost in waiting."""
 
     async def run(self, session: UploadSession | None) -> None:
         attempts = self._target.transport.attempts(self._target.endpoint, emit=self._target.emit)
@@ -175,6 +180,7 @@ class _Upload:
         refusals = 0
         furthest = 0
         while True:
+            self._has_moved = False
             try:
                 if self._session is None:
                     self._session = await self._target.start()
@@ -188,6 +194,8 @@ class _Upload:
                     refusals += 1
                 if remedy is Remedy.NONE or refusals > _MOST_REFUSALS:
                     raise
+                if self._has_moved:
+                    attempts.moved()
                 await attempts.after(error, anyway=True)
                 if remedy is Remedy.RESTART and await self._is_stored():
                     return  # a session that is gone may have ended well
@@ -272,6 +280,7 @@ class _Upload:
                 piece = chunk[: end - start] if len(chunk) > end - start else chunk
                 start += len(piece)
                 yield piece
+                self._has_moved = True
                 self._progress.at(start)
                 if start >= end:
                     return

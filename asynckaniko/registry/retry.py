@@ -83,7 +83,12 @@ class Attempts:
         self._started = clock.monotonic()
 
     def progressed(self) -> None:
+        """Begin the count and the time anew."""
         self._failures = 0
+        self.moved()
+
+    def moved(self) -> None:
+        """Begin the time anew: an attempt that transfers for an hour has not waited for one."""
         self._started = self._clock.monotonic()
 
     async def after(self, error: RegistryError, *, anyway: bool = False) -> None:

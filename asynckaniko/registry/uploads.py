@@ -61,7 +61,8 @@ class UploadTarget:
         try:
             reply = await self._ask("HEAD", path, {200})
             length = reply.headers.get("Content-Length", "")
-            return not length.isdigit() or int(length) == blob.size
+            # Without a body some servers say 0, which means nothing.
+            return not length.isdigit() or int(length) in (0, blob.size)
         except (NotFound, Unauthorized):
             # Some registries say 403 for what does not exist; the upload will tell.
             return False

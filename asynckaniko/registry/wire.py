@@ -18,7 +18,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from asynckaniko.errors import IntegrityError, RegistryError
-from asynckaniko.registry.bodies import Body, Outgoing, Pace
+from asynckaniko.registry.bodies import Body, Outgoing, Pace, SourceFailed
 from asynckaniko.registry.endpoints import Direction, TlsIdentity, is_link_local
 from asynckaniko.registry.failures import translate
 from asynckaniko.registry.rejection import printable
@@ -170,6 +170,7 @@ class Wire:
             Interrupted: no answer, or one that may differ next time.
             RegistryUnavailable: no such host, a certificate that is not trusted, and the like.
             RegistryError: a redirect that must not be followed.
+            SourceFailed: the body could not be read.
         """
         url = call.url
         for hop in range(call.redirects + 1):
@@ -218,7 +219,7 @@ class Wire:
                 return await self._session.request(call.method, url, **options)
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 if outgoing and outgoing.failure:
-                    raise outgoing.failure from None
+                    raise SourceFailed(outgoing.failure) from outgoing.failure
                 raise translate(error, call.method, url) from error
         if outgoing and not outgoing.is_sent:
             reason = f"the upload stalled for {call.patience.stall_seconds:g} s"

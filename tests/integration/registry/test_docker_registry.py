@@ -228,6 +228,24 @@ async def test_source_that_ends_early_is_an_error_of_ours(registry: Registry) ->
             await client.push_blob(Repository(registry.host, "app"), Liar(noise(999), 1000))
 
 
+async def test_error_of_the_source_is_not_taken_for_one_of_the_registry(
+    registry: Registry,
+) -> None:
+    class Gone(MemoryBlob):
+        async def chunks(self, offset: int):  # type: ignore[no-untyped-def]
+            self.opened.append(offset)
+            yield self.content[:10]
+            raise NotFound("GET", "https://source.example/v2/base/blobs/x", 404)
+
+    gone = Gone(noise(1000))
+
+    async with connect() as client:
+        with pytest.raises(NotFound, match=r"source\.example"):
+            await client.push_blob(Repository(registry.host, "app"), gone)
+
+    assert gone.opened == [0]
+
+
 async def test_source_with_another_digest_is_refused_after_a_second_try(
     registry: Registry,
 ) -> None:
@@ -279,6 +297,17 @@ async def test_downloads_are_bounded(registry: Registry) -> None:
                 tasks.start_soon(download, client)
 
     assert most == 2
+
+
+async def test_image_is_resolved_while_all_downloads_are_busy(registry: Registry) -> None:
+    image, tag = Image.make(1000), reference(registry, "app:1")
+
+    async with connect(limits=Limits(downloads=1)) as client:
+        await image.push(client, tag)
+        async with client.read_blob(tag.repository, image.layers[0].descriptor):
+            resolved = await client.resolve(tag, PLATFORM)
+
+    assert resolved.config == image.config.content
 
 
 async def test_manifest_over_the_limit_is_refused(registry: Registry) -> None:

@@ -67,7 +67,7 @@ async def push(
     async with proxy.serve() as host, connect(time=time, **options) as client:  # type: ignore[arg-type]
         await client.push_blob(Repository(host, "app"), blob)
     assert registry.blob("app", blob.descriptor.digest) == blob.content
-    assert [rule.fault for rule in proxy.played] == [rule.fault for rule in rules]
+    assert [rule.fault for rule in proxy.played] == [r.fault for r in rules for _ in range(r.times)]
     return proxy
 
 
@@ -264,6 +264,34 @@ async def test_registry_without_head_is_asked_by_get(
 
     assert routes == [BlobRoute.UPLOADED, BlobRoute.EXISTED]
     assert {r.headers["range"] for r in proxy.seen("GET .*/blobs/sha256")} == {"bytes=0-0"}
+
+
+async def test_head_that_says_nothing_of_the_size_is_believed(
+    registry: Registry, blob: MemoryBlob
+) -> None:
+    proxy = FaultProxy(
+        registry.host, Rule("HEAD ", ChangeAnswer({"Content-Length": "0"}), times=99)
+    )
+
+    async with proxy.serve() as host, connect() as client:
+        routes = [await client.push_blob(Repository(host, "app"), blob) for _ in range(2)]
+
+    assert routes == [BlobRoute.UPLOADED, BlobRoute.EXISTED]
+
+
+async def test_long_upload_may_be_cut_though_it_took_longer_than_all_waits_may(
+    registry: Registry,
+) -> None:
+    time = SkippedTime()
+
+    class Long(MemoryBlob):
+        async def chunks(self, offset: int) -> AsyncIterator[bytes]:
+            for start in range(offset, len(self.content), CHUNK):
+                time.skipped += 3600
+                yield self.content[start : start + CHUNK]
+
+    cut = Rule(f"PUT .*{UPLOADS}", CutRequest(2 * CHUNK), times=3)
+    await push(registry, Long(noise(SIZE)), cut, time=time)
 
 
 async def test_registry_that_hides_what_is_missing_gets_the_upload(

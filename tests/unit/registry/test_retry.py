@@ -147,6 +147,20 @@ async def test_progress_begins_the_count_anew() -> None:
         attempts.progressed()
 
 
+async def test_time_of_a_transfer_does_not_count_but_the_attempt_does() -> None:
+    time = Time()
+    attempts = Attempts(Retry(attempts=3, total_seconds=60), clock=time.clock, emit=lambda _: None)
+
+    for _ in range(2):
+        time.seconds += 3600
+        attempts.moved()
+        await attempts.after(CUT)
+    time.seconds += 3600
+    attempts.moved()
+    with pytest.raises(RegistryUnavailable, match="gave up after 3 attempts"):
+        await attempts.after(CUT)
+
+
 async def test_refusal_is_raised_as_it_is() -> None:
     attempts = Attempts(Retry(), clock=Time().clock, emit=lambda _: None)
     refusal = RegistryRejected("GET", URL, 400)
