@@ -21,6 +21,8 @@ class Limits:
     disk_threads: int = 4
     output_line_size: int = 64 * 1024
     """A longer line of a command's output is split."""
+    output_size: int = 64 << 20
+    """Bytes of one command's output that become events: a reader may be slow, or keep them all."""
     dockerfile_size: int = 16 << 20
     manifest_size: int = 4 << 20
     config_size: int = 8 << 20
@@ -106,6 +108,10 @@ class Settings:
     """Where to work, how hard, and with whom to talk."""
 
     state_dir: Path = Path("/var/lib/asynckaniko")
+    state_size: int | None = None
+    """Bytes of layers that the state directory may hold after a build; None: no limit."""
+    mount_size: int | None = None
+    """Bytes that the caches of RUN mounts may hold after a build; None: no limit."""
     limits: Limits = field(default_factory=Limits)
     retry: Retry = field(default_factory=Retry)
     registry: RegistryOptions = field(default_factory=RegistryOptions)

@@ -16,16 +16,19 @@ from anyio import (
     move_on_after,
     to_thread,
 )
+from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from asynckaniko.build.base_layers import BaseLayers
 from asynckaniko.build.execute import execute
+from asynckaniko.build.housekeeping import Housekeeping
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.build.workspace import Resources
 from asynckaniko.build.write_back import WriteBack
+from asynckaniko.cache.eviction import Bounds
 from asynckaniko.concurrency import leaves, single_error
 from asynckaniko.errors import AsynckanikoError, host_error
-from asynckaniko.events import Event, EventSink, ignore
+from asynckaniko.events import BuildWarning, Event, EventSink, ignore
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import Settings
@@ -47,6 +50,7 @@ _INNER_MODULES = (
     "asynckaniko.rootfs.implicit",
     "asynckaniko.rootfs.pack_layer",
     "asynckaniko.rootfs.remove",
+    "asynckaniko.rootfs.usage",
     "asynckaniko.rootfs.workdir",
 )
 _OUTER_MODULES = (
@@ -109,6 +113,8 @@ class Builder:
         self._resources: Resources | None = None
         self._base_layers: BaseLayers | None = None
         self._write_back: WriteBack | None = None
+        self._background: TaskGroup
+        self._housekeeping: Housekeeping
 
     async def __aenter__(self) -> Self:
         """Open the state directory and start the helper processes.
@@ -143,9 +149,10 @@ class Builder:
             )
             blobs = BlobStore(state.blobs, disk=disk)
             # Of its own: what is still on its way is waited for, unlike downloads.
-            writing = await entering.enter_async_context(create_task_group())
-            entering.callback(writing.cancel_scope.cancel)
-            self._write_back = WriteBack(state, blobs, writing)
+            self._background = await entering.enter_async_context(create_task_group())
+            entering.callback(self._background.cancel_scope.cancel)
+            self._write_back = WriteBack(state, blobs, self._background)
+            self._housekeeping = Housekeeping(state, inner, disk)
             self._resources = Resources(
                 settings=settings,
                 state=state,
@@ -174,6 +181,7 @@ class Builder:
             if self._write_back and (kind is None or issubclass(kind, AsynckanikoError)):
                 # Also after a build that failed: the next one need not come that far again.
                 await self._write_back.finish(seconds=self._settings.retry.total_seconds)
+                await self._keep_within_bounds(ignore)
         finally:
             # The task group would wrap what the caller's block raised.
             with single_error():
@@ -190,12 +198,24 @@ class Builder:
             raise RuntimeError("a Builder is used inside `async with`")
         with single_error(), _own_errors():
             async with self._builds:
-                return await execute(
+                result = await execute(
                     request,
                     resources=self._resources,
                     base_layers=self._base_layers,
                     emit=on_event,
                 )
+        self._background.start_soon(self._keep_within_bounds, on_event)
+        return result
+
+    async def _keep_within_bounds(self, emit: EventSink) -> None:
+        """Remove from the state directory what the settings leave no room for."""
+        bounds = Bounds(size=self._settings.state_size, mount_size=self._settings.mount_size)
+        if bounds == Bounds():
+            return
+        try:
+            await self._housekeeping.prune(bounds)
+        except AsynckanikoError as error:
+            emit(BuildWarning(f"the state directory was not pruned: {error}"))
 
     @asynccontextmanager
     async def start(self, request: BuildRequest) -> AsyncIterator[RunningBuild]:

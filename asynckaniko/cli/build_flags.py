@@ -91,6 +91,8 @@ class BuildFlags:
     state_dir: str | None = None
     jobs: int | None = None
     materialize: bool | None = None
+    state_size: int | None = None
+    mount_size: int | None = None
     progress: str | None = None
     timings: str | None = None
     verbosity: str | None = None

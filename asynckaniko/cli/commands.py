@@ -13,6 +13,7 @@ import click
 import asynckaniko
 from asynckaniko.cli.batch_flags import batch_command, read_flags
 from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags, check_flags, push_flags
+from asynckaniko.cli.cache_flags import cache_commands
 from asynckaniko.cli.flags import SWITCH, Command, Flag, PathName, Value
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
@@ -212,6 +213,7 @@ def _commands() -> Iterator[click.Command]:
         examples="asynckaniko push out -d registry.example.com/team/app:1.4\n",
         **flags,
     )
+    yield from cache_commands({"context_settings": _CONTEXT_SETTINGS})
     yield Command(
         "login",
         callback=login,

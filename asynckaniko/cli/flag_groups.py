@@ -8,6 +8,7 @@ from asynckaniko.cli.flags import (
     DURATION,
     FILE,
     NUMBER,
+    SIZE,
     SWITCH,
     Flag,
     OneOf,
@@ -300,6 +301,21 @@ def running(flag: Make) -> list[Flag]:
             variable="ASYNCKANIKO_STATE_DIR",
             default="/var/lib/asynckaniko, else below ~/.local/state",
             help="Where layers are kept and builds work; not on an overlay filesystem.",
+        ),
+        flag(
+            "--state-size",
+            value=SIZE,
+            default="no limit",
+            variable="ASYNCKANIKO_STATE_SIZE",
+            help="After the build, remove layers that were not used for long until those of the "
+            "state directory take no more.",
+        ),
+        flag(
+            "--mount-size",
+            value=SIZE,
+            default="no limit",
+            variable="ASYNCKANIKO_MOUNT_SIZE",
+            help="The same for the caches of RUN --mount=type=cache.",
         ),
         flag("--jobs", value=NUMBER, default="all that can", help="Stages that run at one time."),
         flag(

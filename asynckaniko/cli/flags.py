@@ -25,6 +25,11 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 
+_SIZE = re.compile(
+    r"(?P<number>[0-9]+(?:\.[0-9]*)?)\s*(?P<unit>[kmgt]?)(?:(?P<binary>i)?b)?",
+    re.ASCII | re.IGNORECASE,
+)
+
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
@@ -120,6 +125,33 @@ def parse_duration(text: str) -> float | None:
     return sign * sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+class Size(click.ParamType[int | None]):
+    """A size in bytes, with the units of `df -h` and of disks: `20GB`, `512MiB`, `1g`."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        if isinstance(value, int):
+            return value
+        if not value:
+            return None
+        size = parse_size(value)
+        if size is None:
+            raise _invalid(value, param, "a size like 20GB or 512MiB")
+        return size
+
+
+def parse_size(text: str) -> int | None:
+    """Read a size with a unit, in bytes; None for anything else."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        return None
+    power = " kmgt".index(match["unit"].lower() or " ")
+    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** power)
+
+
 class PathName(click.ParamType[str]):
     """A path, which shells can complete; `kind` is `file` or `dir`."""
 
@@ -152,6 +184,7 @@ SWITCH = Value(type=Boolean())
 NUMBER = Value("N", WholeNumber())
 FILE = Value("FILE", PathName("file"))
 DURATION = Value("DURATION", Duration())
+SIZE = Value("SIZE", Size())
 DIRECTORY = Value("DIR", PathName("dir"))
 
 

@@ -18,6 +18,7 @@ from asynckaniko.cli.build_flags import BuildFlags
 from asynckaniko.cli.cache_options import read_cache
 from asynckaniko.cli.context_options import bucket_context, read_context_options
 from asynckaniko.cli.flag_groups import PROGRESS
+from asynckaniko.cli.flags import parse_size
 from asynckaniko.cli.inputs import given, read_build_args, read_pairs, read_secrets, read_ssh
 from asynckaniko.cli.registry_options import (
     read_credentials,
@@ -68,6 +69,8 @@ def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
     settings = Settings(
         state_dir=_absolute(flags.state_dir or around.get("ASYNCKANIKO_STATE_DIR"))
         or around.state_dir(),
+        state_size=_size(flags.state_size, around, "ASYNCKANIKO_STATE_SIZE"),
+        mount_size=_size(flags.mount_size, around, "ASYNCKANIKO_MOUNT_SIZE"),
         limits=_limits(flags),
         retry=read_retry(flags),
         registry=read_registry_options(flags, around),
@@ -253,6 +256,15 @@ def _timings(text: str | None) -> Path | None:
 
 def _switch(flag: bool | None, around: Surroundings, variable: str) -> bool:
     return bool(around.boolean(variable) if flag is None else flag)
+
+
+def _size(flag: int | None, around: Surroundings, variable: str) -> int | None:
+    if flag is not None or not around.get(variable):
+        return flag
+    size = parse_size(around.get(variable))
+    if size is None:
+        raise UsageError(f"{variable}={around.get(variable)}: it must be a size like 20GB")
+    return size
 
 
 def _absolute(text: str | None) -> Path | None:

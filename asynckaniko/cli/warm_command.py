@@ -4,7 +4,7 @@ from typing import IO
 
 from asynckaniko.build.warm import WarmedImage, warm
 from asynckaniko.cli.session import Session
-from asynckaniko.cli.warm_flags import WarmOptions
+from asynckaniko.cli.warm_options import WarmOptions
 from asynckaniko.events import EventSink
 
 

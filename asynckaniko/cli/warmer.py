@@ -17,7 +17,8 @@ from asynckaniko.cli.kaniko_log import Logrus
 from asynckaniko.cli.main import guarded
 from asynckaniko.cli.session import Session
 from asynckaniko.cli.surroundings import Surroundings
-from asynckaniko.cli.warm_flags import WarmOptions, kaniko_warmer_flags, read_warm
+from asynckaniko.cli.warm_flags import kaniko_warmer_flags
+from asynckaniko.cli.warm_options import WarmOptions, read_warm
 from asynckaniko.errors import AsynckanikoError
 from asynckaniko.events import EventSink
 

@@ -7,10 +7,12 @@
   cache/             which blob is the layer of a step, by cache key
   builds/            lock files: <id>.lock is held while build <id> runs
   builds/<id>/       contexts that were fetched for it; private
+  mounts/            a note on each of `caches`: its lock is held by commands that use it
   rootfs/            owned by the root of the build's user namespace
     map              the host id behind that root
     layers/<hex>     an unpacked layer, by diffID: an overlay lower directory
-    layers/<hex>.json  what is known of it
+    layers/<hex>.json  what is known of it; its time is that of the last use
+    layers/<hex>.settled  a layer as it has to be on top of certain others
     builds/<id>/     upper, work and scratch directories of a running build
     caches/          RUN --mount=type=cache
 ```
@@ -22,6 +24,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +32,7 @@ from pathlib import Path
 from asynckaniko.errors import HostError
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BEGINNING_SECONDS = 5.0
 
 
 class StateDirectory:
@@ -43,6 +47,7 @@ class StateDirectory:
         self.blobs = self.root / "blobs"
         self.builds = self.root / "builds"
         self.cache = self.root / "cache"
+        self.mounts = self.root / "mounts"
         self.rootfs = self.root / "rootfs"
         try:
             self._open()
@@ -53,7 +58,7 @@ class StateDirectory:
             ) from error
 
     def _open(self) -> None:
-        for directory in (self.blobs, self.builds, self.cache, self.rootfs):
+        for directory in (self.blobs, self.builds, self.cache, self.mounts, self.rootfs):
             directory.mkdir(parents=True, exist_ok=True)
         boot = self.root / "boot"
         current = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
@@ -87,6 +92,29 @@ class StateDirectory:
         with self._lock(identifier) as locked:
             assert locked, "a fresh name is free"
             yield identifier
+
+    def oldest_build(self) -> float | None:
+        """Return when the oldest running build began, in POSIX seconds; None if none is running."""
+        started = []
+        for path in self.builds.glob("*.lock"):
+            if path.stem == "state":
+                continue
+            try:
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                began = os.fstat(file).st_mtime
+                # One that is just beginning must not find its own lock taken.
+                if time.time() - began < _BEGINNING_SECONDS:
+                    started.append(began)
+                    continue
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                started.append(began)
+            finally:
+                os.close(file)
+        return min(started, default=None)
 
     @contextmanager
     def new_scratch(self) -> Iterator[Path]:

@@ -159,15 +159,16 @@ async def _cache(stage: "StageRun", mount: CacheMount) -> AsyncIterator[str]:
     """Give a cache directory for the length of the block, alone or shared as the mount says."""
     namespace = stage.run.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
     identity = mount.id or posixpath.normpath(mount.target)
+    state = stage.run.resources.state
     name = hashlib.sha256(f"{len(namespace)}:{namespace}{identity}".encode()).hexdigest()
     if mount.sharing == "shared":
-        yield await _seeded(stage, mount, f"caches/{name}")
+        async with _in_use(state.mounts / name, identity):
+            yield await _seeded(stage, mount, f"caches/{name}")
         return
-    locks = stage.run.resources.state.builds
     suffix = 0
     while True:
         candidate = f"{name}.{suffix}" if suffix else name
-        file = _try_lock(locks / f"cache-{candidate}.flock")
+        file = _try_lock(state.builds / f"cache-{candidate}.flock")
         if file is not None:
             break
         if mount.sharing == "private":
@@ -175,9 +176,42 @@ async def _cache(stage: "StageRun", mount: CacheMount) -> AsyncIterator[str]:
         else:
             await sleep(_LOCK_POLL_SECONDS)
     try:
-        yield await _seeded(stage, mount, f"caches/{candidate}")
+        async with _in_use(state.mounts / candidate, identity):
+            yield await _seeded(stage, mount, f"caches/{candidate}")
     finally:
         os.close(file)
+
+
+@asynccontextmanager
+async def _in_use(note: Path, identity: str) -> AsyncIterator[None]:
+    """Keep a cache from being removed for the length of the block, and note its use."""
+    while True:
+        file = _share(note)
+        if file is not None:
+            break
+        await sleep(_LOCK_POLL_SECONDS)
+    try:
+        if os.fstat(file).st_size == 0:
+            os.write(file, identity.encode(errors="surrogateescape"))
+        os.utime(file)
+        yield
+        os.utime(file)
+    finally:
+        os.close(file)
+
+
+def _share(note: Path) -> int | None:
+    """Take the lock together with others; None while the cache is being removed."""
+    file = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    if os.fstat(file).st_nlink == 0:
+        os.close(file)
+        return None
+    return file
 
 
 async def _seeded(stage: "StageRun", mount: CacheMount, directory: str) -> str:
@@ -225,7 +259,8 @@ async def _ssh(
         if mount.required:
             raise StepFailed(f"ssh agent {mount.id}: not found; give it with --ssh {mount.id}")
         return
-    path = await resources.enter_async_context(forwarded_agent(stage.run.workspace, agent))
+    forwarded = forwarded_agent(stage.run.workspace, agent, mount)
+    path = await resources.enter_async_context(forwarded)
     target = _target(stage, mount.target) or f"/run/buildkit/ssh_agent.{number}"
     prepared.mounts.append({"type": "socket", "path": path, "target": target})
     prepared.environment.append(f"SSH_AUTH_SOCK={target}")

@@ -1,0 +1,203 @@
+"""Housekeeping: tell what a state directory holds, and keep it within bounds.
+
+It takes away only what no running build can be using: whoever uses something marks it, and of what
+was marked since the oldest running build began nothing goes.
+"""
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from anyio import CapacityLimiter, Lock, to_thread
+
+from asynckaniko.cache.contents import Contents, Stored
+from asynckaniko.cache.eviction import Bounds, choose
+from asynckaniko.errors import host_error
+from asynckaniko.isolation.fork_server import ForkServer
+from asynckaniko.settings import Settings
+from asynckaniko.store.guard import exclusive
+from asynckaniko.store.state import StateDirectory
+
+_MEASURE = "asynckaniko.rootfs.usage:measure_trees"
+_REMOVE = "asynckaniko.rootfs.remove:remove_trees"
+_MODULES = ("asynckaniko.rootfs.remove", "asynckaniko.rootfs.usage")
+_TICK_SECONDS = 1.0
+"""File systems' clocks may lag behind the one that is asked for the time."""
+_RECORDS_SECONDS = 90 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed, and the bytes of all that is left."""
+
+    removed: tuple[Stored, ...]
+    left: int
+
+
+class Housekeeping:
+    """Looks after one state directory."""
+
+    def __init__(self, state: StateDirectory, inner: ForkServer, disk: CapacityLimiter) -> None:
+        """`inner` runs as the owner of the trees below `rootfs`."""
+        self._state = state
+        self._inner = inner
+        self._disk = disk
+        self._pruning = Lock()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator["Housekeeping"]:
+        """Look after the state directory of `settings` without a Builder. Raises HostError."""
+        disk = CapacityLimiter(settings.limits.disk_threads)
+        state = await to_thread.run_sync(StateDirectory, settings.state_dir, limiter=disk)
+        async with ForkServer.start(
+            directory=state.rootfs, preload=_MODULES, namespaces=True
+        ) as inner:
+            yield cls(state, inner, disk)
+
+    async def contents(self) -> list[Stored]:
+        """List everything with its size, what was used last first."""
+        with _host_errors():
+            contents = await to_thread.run_sync(Contents.read, self._state, limiter=self._disk)
+            stored = await self._measured(contents.stored)
+        return sorted(stored, key=lambda item: -item.last_used)
+
+    async def _measured(self, stored: Iterable[Stored]) -> list[Stored]:
+        stored = list(stored)
+        paths = [_path(item) for item in stored if item.size < 0]
+        if not paths:
+            return stored
+        sizes = await self._inner.call(_MEASURE, {"paths": paths})
+        return [
+            replace(item, size=sizes[_path(item)]) if item.size < 0 else item for item in stored
+        ]
+
+    async def prune(self, bounds: Bounds) -> Pruned:
+        """Remove what is not within the bounds. Raises HostError."""
+        with _host_errors():
+            async with self._pruning:
+                return await self._prune(bounds)
+
+    async def _prune(self, bounds: Bounds) -> Pruned:
+        contents = await to_thread.run_sync(Contents.read, self._state, limiter=self._disk)
+        since = self._state.oldest_build() or time.time() + _TICK_SECONDS
+        stored = await self._measured(contents.stored)
+        chosen = choose(stored, bounds, in_use_since=since - _TICK_SECONDS)
+        removed: list[Stored] = []
+        trash: list[str] = []
+
+        def take_away() -> None:
+            self._drop_entries(contents.dangling)
+            self._drop_old_records(everything=bounds.everything)
+            for item in chosen:
+                taken = self._take(item)
+                if taken is not None:
+                    removed.append(item)
+                    trash.extend(taken)
+
+        await to_thread.run_sync(take_away, limiter=self._disk)
+        trash += [path for path in self._old_trash() if path not in trash]
+        if trash:
+            await self._inner.call(_REMOVE, {"paths": trash})
+        gone = {(item.kind, item.name) for item in removed}
+        left = sum(item.size for item in stored if (item.kind, item.name) not in gone)
+        return Pruned(tuple(removed), left)
+
+    def _take(self, item: Stored) -> list[str] | None:
+        """Take an item out of sight; return what is to be deleted. None: it is in use after all."""
+        match item.kind:
+            case "layer" | "base":
+                return self._take_blob(item)
+            case "unpacked":
+                return self._take_layer(item)
+            case "mount":
+                return self._take_mount(item)
+
+    def _take_blob(self, item: Stored) -> list[str] | None:
+        path = self._state.blobs / item.name
+        with exclusive(self._state.blobs):
+            try:
+                if path.stat().st_atime > item.last_used:
+                    return None
+                path.unlink()
+            except FileNotFoundError:
+                return None
+        self._drop_entries(item.keys)
+        return []
+
+    def _take_layer(self, item: Stored) -> list[str] | None:
+        layers = self._state.rootfs / "layers"
+        names = (*item.copies, item.name)
+        with exclusive(layers):
+            records = [layers / f"{name}.json" for name in names]
+            if any(_modified(record) > item.last_used for record in records):
+                return None
+            trash = []
+            for name, record in zip(names, records, strict=True):
+                record.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    trash.append(self._out_of_sight("layers", name))
+            return trash
+
+    def _take_mount(self, item: Stored) -> list[str] | None:
+        note = self._state.mounts / item.name
+        file = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # Commands that have it mounted hold the lock together.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            trash = [self._out_of_sight("caches", item.name)]
+            note.unlink()
+        except (BlockingIOError, FileNotFoundError):
+            return None
+        finally:
+            os.close(file)
+        return trash
+
+    def _out_of_sight(self, place: str, name: str) -> str:
+        trash = f"{place}/.pruned-{secrets.token_hex(6)}"
+        os.rename(self._state.rootfs / place / name, self._state.rootfs / trash)
+        return trash
+
+    def _old_trash(self) -> list[str]:
+        """List what another process took out of sight and did not come to delete."""
+        rootfs = self._state.rootfs
+        return [
+            f"{place}/{path.name}"
+            for place in ("layers", "caches")
+            for path in (rootfs / place).glob(".pruned-*")
+        ]
+
+    def _drop_entries(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            (self._state.cache / f"{key}.json").unlink(missing_ok=True)
+
+    def _drop_old_records(self, *, everything: bool) -> None:
+        """Forget builds of targets that nobody has built for long."""
+        oldest = time.time() - _RECORDS_SECONDS
+        for path in self._state.cache.glob("last-*"):
+            if everything or _modified(path) < oldest:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _host_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise host_error(error) from error
+
+
+def _path(item: Stored) -> str:
+    return f"{'caches' if item.kind == 'mount' else 'layers'}/{item.name}"
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -1,0 +1,133 @@
+"""The commands that look after caches: `warm`, `cache list` and `cache prune`."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from asynckaniko.cli.build_flags import build_flags
+from asynckaniko.cli.flags import DURATION, SIZE, SWITCH, Command, Flag, one_of
+from asynckaniko.cli.surroundings import Surroundings
+from asynckaniko.cli.warm_flags import warm_flags
+from asynckaniko.errors import UsageError
+
+_GROUP = "Flags"
+_PRUNING = ("max_size", "max_mount_size", "older_than", "all")
+
+
+def cache_commands(settings: Mapping[str, Any]) -> Iterator[click.Command]:
+    """Make the commands; `settings` are what all commands have in common."""
+    yield Command(
+        "warm",
+        callback=_warm,
+        params=[*warm_flags(), click.Argument(["images"], metavar="[REF]...", nargs=-1)],
+        help="Bring base images into a directory, from which builds take them with --cache-dir. "
+        "The exit status is not 0 if an image cannot be had; the others are there all the same.",
+        examples="asynckaniko warm debian:12 python:3.12-slim --cache-dir /cache\n"
+        "asynckaniko warm -f Dockerfile --cache-dir /cache\n",
+        options_metavar="[FLAGS]",
+        **settings,
+    )
+    yield click.Group(
+        "cache",
+        commands=[
+            Command(
+                "list",
+                callback=_list,
+                params=_list_flags(),
+                help="List what the state directory keeps for later builds, what was used last "
+                "first.",
+                options_metavar="[FLAGS]",
+                **settings,
+            ),
+            Command(
+                "prune",
+                callback=_prune,
+                params=_prune_flags(),
+                help="Remove what was not used for longest, and first what nothing refers to any "
+                "more. What a running build may be using stays.",
+                examples="asynckaniko cache prune --max-size 20GB --max-mount-size 5GB\n"
+                "asynckaniko cache prune --older-than 168h\n",
+                options_metavar="[FLAGS]",
+                **settings,
+            ),
+        ],
+        help="Look after the layers that the state directory keeps for later builds.",
+        options_metavar="",
+        **settings,
+    )
+
+
+def _state_flag() -> Flag:
+    (flag,) = [flag for flag in build_flags() if flag.name == "state_dir"]
+    flag.group = _GROUP
+    return flag
+
+
+def _list_flags() -> list[Flag]:
+    return [
+        _state_flag(),
+        Flag(
+            "--format",
+            group=_GROUP,
+            value=one_of("text", "json"),
+            default="text",
+            help="How the list is written; json has sizes in bytes and times in POSIX seconds.",
+        ),
+    ]
+
+
+def _prune_flags() -> list[Flag]:
+    return [
+        _state_flag(),
+        Flag(
+            "--max-size",
+            group=_GROUP,
+            value=SIZE,
+            help="Remove layers until the rest takes no more.",
+        ),
+        Flag(
+            "--max-mount-size",
+            group=_GROUP,
+            value=SIZE,
+            help="The same for the caches of RUN --mount=type=cache.",
+        ),
+        Flag(
+            "--older-than",
+            group=_GROUP,
+            value=DURATION,
+            help="Remove everything that was not used for this long.",
+        ),
+        Flag("--all", group=_GROUP, value=SWITCH, help="Remove everything."),
+    ]
+
+
+def _warm(images: tuple[str, ...], **values: Any) -> int:
+    from asynckaniko.cli.warm_command import WarmCommand
+    from asynckaniko.cli.warm_options import read_warm
+
+    options = read_warm(images, values, Surroundings.of_this_process())
+    return WarmCommand(options, stdout=sys.stdout, stderr=sys.stderr).run()
+
+
+def _list(state_dir: str | None, format: str | None) -> int:
+    from asynckaniko.cli.cache_command import CacheCommand
+
+    command = CacheCommand(state_dir, Surroundings.of_this_process(), stdout=sys.stdout)
+    return command.list(as_json=format == "json")
+
+
+def _prune(state_dir: str | None, **values: Any) -> int:
+    from asynckaniko.cli.cache_command import CacheCommand
+
+    if all(values[name] is None for name in _PRUNING):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in _PRUNING)
+        raise UsageError(f"nothing says what is to be removed: give one of {names}")
+    command = CacheCommand(state_dir, Surroundings.of_this_process(), stdout=sys.stdout)
+    return command.prune(
+        size=values["max_size"],
+        mount_size=values["max_mount_size"],
+        unused_seconds=values["older_than"],
+        everything=bool(values["all"]),
+    )
