@@ -1,6 +1,10 @@
 """ADD: archives and downloads."""
 
+import bz2
 import gzip
+import lzma
+
+from backports import zstd
 
 from tests.conformance.case import GONE, Case, Is, has, is_directory
 from tests.support.images import Entry, directory, make_tar
@@ -29,6 +33,27 @@ CASES = (
         """,
         context={"1.tar": make_tar({"one": "1"}), "2.tar": make_tar({"two": "2"})},
         tree={"all/one": "1", "all/two": "2"},
+    ),
+    Case(
+        name="an archive is known by its content, however it is compressed",
+        dockerfile="""\
+            FROM scratch
+            ADD plain gzip bzip2 xz zstd /all/
+        """,
+        context={
+            "plain": make_tar({"plain": "0"}),
+            "gzip": gzip.compress(make_tar({"gzip": "1"})),
+            "bzip2": bz2.compress(make_tar({"bzip2": "2"})),
+            "xz": lzma.compress(make_tar({"xz": "3"})),
+            "zstd": zstd.compress(make_tar({"zstd": "4"})),
+        },
+        tree={
+            "all/plain": "0",
+            "all/gzip": "1",
+            "all/bzip2": "2",
+            "all/xz": "3",
+            "all/zstd": "4",
+        },
     ),
     Case(
         name="what is no archive is copied whatever its name",

@@ -1,6 +1,7 @@
 """COPY with --exclude, --parents, --link and --from."""
 
-from tests.conformance.case import GONE, Case
+from tests.conformance.case import GONE, Case, Is, is_directory
+from tests.support.images import make_tar, symlink
 
 CASES = (
     Case(
@@ -70,6 +71,34 @@ CASES = (
         """,
         context={"page": "hello"},
         tree={"srv/www/page": "hello"},
+    ),
+    Case(
+        name="a linked copy does not follow links of the image",
+        dockerfile="""\
+            FROM scratch
+            ADD links.tar /
+            COPY --link page /www/
+        """,
+        context={"links.tar": make_tar({"www": symlink("elsewhere")}), "page": "hello"},
+        tree={"www": is_directory(0o755), "www/page": "hello", "elsewhere": GONE},
+    ),
+    Case(
+        name="a linked copy knows the accounts of the image",
+        dockerfile="""\
+            FROM busybox
+            COPY --link --chown=nobody:mail page /page
+        """,
+        context={"page": "hello"},
+        tree={"page": Is(content="hello", owner=(65534, 8))},
+    ),
+    Case(
+        name="exclusions hold for files that are named",
+        dockerfile="""\
+            FROM scratch
+            COPY --exclude=*.tmp a.txt b.tmp /d/
+        """,
+        context={"a.txt": "a", "b.tmp": "b"},
+        tree={"d/a.txt": "a", "d/b.tmp": GONE},
     ),
     Case(
         name="--from takes no variables",

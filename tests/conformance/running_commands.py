@@ -19,7 +19,83 @@ def tells_no_proxy(image: ReadImage) -> bool:
     return "proxy-of-mine" not in json.dumps(image.config)
 
 
+ACCOUNTS = {
+    "passwd": "root:x:0:0::/:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n",
+    "group": "root:x:0:\nada:x:1000:\nwheel:x:10:ada\nstaff:x:50:\n",
+}
+
+
+def ids(user: str, expected: str) -> Case:
+    return Case(
+        name=f"USER {user} runs as {expected}",
+        dockerfile=f"""\
+            FROM busybox
+            COPY passwd group /etc/
+            RUN mkdir -m 1777 /seen
+            USER {user}
+            RUN echo "$(id -u) $(id -g) $(id -G)" > /seen/ids
+        """,
+        context=ACCOUNTS,
+        tree={"seen/ids": f"{expected}\n"},
+    )
+
+
 CASES = (
+    ids("root", "0 0 0"),
+    ids("ada", "1000 1000 1000 10"),
+    ids("ada:staff", "1000 50 50"),
+    ids("1000", "1000 1000 1000 10"),
+    ids("1000:50", "1000 50 50"),
+    ids("4321", "4321 0 0"),
+    ids("4321:8765", "4321 8765 8765"),
+    Case(
+        name="a cache may begin with files of a stage, once",
+        dockerfile="""\
+            FROM scratch AS seed
+            COPY f /seed/f
+            FROM busybox
+            RUN --mount=type=cache,target=/c,id=seeded,from=seed,source=/seed \\
+              cat /c/f > /first && echo changed > /c/f
+            RUN --mount=type=cache,target=/c,id=seeded,from=seed,source=/seed \\
+              cat /c/f > /second
+        """,
+        context={"f": "seed"},
+        tree={"first": "seed", "second": "changed\n", "c/f": GONE},
+    ),
+    Case(
+        name="a locked cache is used by one command at a time",
+        dockerfile="""\
+            FROM busybox AS base
+            FROM base AS a
+            RUN --mount=type=cache,target=/c,id=locked,sharing=locked \\
+              mkdir /c/busy && sleep 0.3 && rmdir /c/busy && touch /a
+            FROM base AS b
+            RUN --mount=type=cache,target=/c,id=locked,sharing=locked \\
+              mkdir /c/busy && sleep 0.3 && rmdir /c/busy && touch /b
+            FROM scratch
+            COPY --from=a /a /
+            COPY --from=b /b /
+        """,
+        tree={"a": "", "b": ""},
+    ),
+    Case(
+        name="a private cache is another one while it is in use",
+        dockerfile="""\
+            FROM busybox AS base
+            FROM base AS a
+            RUN --mount=type=cache,target=/p,id=private,sharing=private \\
+                --mount=type=cache,target=/meet,id=meeting \\
+              touch /meet/a; until test -e /meet/b; do sleep 0.05; done; mkdir /p/own && touch /a
+            FROM base AS b
+            RUN --mount=type=cache,target=/p,id=private,sharing=private \\
+                --mount=type=cache,target=/meet,id=meeting \\
+              touch /meet/b; until test -e /meet/a; do sleep 0.05; done; mkdir /p/own && touch /b
+            FROM scratch
+            COPY --from=a /a /
+            COPY --from=b /b /
+        """,
+        tree={"a": "", "b": ""},
+    ),
     Case(
         name="a user that the image does not know is an error at RUN",
         dockerfile="""\

@@ -38,6 +38,29 @@ CASES = (
         tree={"a1": "one", "a2": GONE},
     ),
     Case(
+        name="a stage may be for another platform where nothing has to run",
+        dockerfile="""\
+            FROM --platform=linux/s390x scratch
+            COPY f /
+            WORKDIR /w
+        """,
+        context={"f": "f"},
+        tree={"f": "f"},
+        also=lambda image: image.config["architecture"] == "s390x",
+    ),
+    Case(
+        name="a target may be a number",
+        dockerfile="""\
+            FROM scratch
+            COPY f /first
+            FROM scratch
+            COPY f /second
+        """,
+        request={"target": "0"},
+        context={"f": "f"},
+        tree={"first": "f", "second": GONE},
+    ),
+    Case(
         name="ONBUILD is stored and has no effect of its own",
         dockerfile="""\
             FROM scratch

@@ -41,6 +41,15 @@ CASES = (
         config={"WorkingDir": "/own"},
     ),
     Case(
+        name="what it makes belongs to the user whose name it is",
+        dockerfile="""\
+            FROM busybox
+            USER nobody:mail
+            WORKDIR /new
+        """,
+        tree={"new": is_directory(0o755, (65534, 8))},
+    ),
+    Case(
         name="what it makes belongs to the user",
         dockerfile="""\
             FROM scratch

@@ -6,7 +6,7 @@ by the main process. Nothing of the agent is kept: no key ever leaves it.
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,14 +22,18 @@ from anyio import (
 from anyio.abc import ByteStream
 
 from asynckaniko.build.workspace import Workspace
+from asynckaniko.dockerfile.run_mounts import SshMount
 from asynckaniko.errors import StepFailed
 
 _CLOSED = (EndOfStream, BrokenResourceError, ClosedResourceError)
 
 
 @asynccontextmanager
-async def forwarded_agent(workspace: Workspace, agent: Path) -> AsyncIterator[str]:
+async def forwarded_agent(workspace: Workspace, agent: Path, mount: SshMount) -> AsyncIterator[str]:
     """Listen for the length of the block; gives the socket's path on the rootfs side.
+
+    An executor without root's rights cannot give the socket to the ids that `mount` names: every
+    user of the command may then use it.
 
     Raises:
         StepFailed: there is no socket at `agent`.
@@ -42,6 +46,10 @@ async def forwarded_agent(workspace: Workspace, agent: Path) -> AsyncIterator[st
     holder = os.open(workspace.host_path(directory), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         listener = await create_unix_listener(f"/proc/self/fd/{holder}/agent", mode=0o666)
+        root = workspace.resources.inner.root_id
+        with suppress(PermissionError):
+            os.chown(workspace.host_path(path), mount.uid or root, mount.gid or root)
+            os.chmod(workspace.host_path(path), mount.mode)
         async with listener, create_task_group() as tasks:
             tasks.start_soon(listener.serve, partial(_forward, agent))
             yield path
