@@ -194,6 +194,15 @@ class HostError(AsynckanikoError):
 class IsolationUnavailable(HostError):
     """No permitted way to run commands here; the message lists what was tried and what lifts it."""
 
+    def __init__(
+        self, message: str, *, refusal: str = "", pod: str = "", span: SourceSpan | None = None
+    ) -> None:
+        super().__init__(message, span=span)
+        self.refusal = refusal
+        """The name of the kernel's errno, if it was the kernel that refused."""
+        self.pod = pod
+        """The YAML of a Pod that lifts it; empty where a Pod's definition cannot."""
+
 
 class UnsuitableStateDir(HostError):
     """The state directory is on a filesystem that cannot hold layers (an overlay, usually)."""

@@ -6,9 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from asynckaniko.errors import HostError
+from asynckaniko.errors import HostError, IsolationUnavailable
 from asynckaniko.isolation.fork_server import ForkServer
-from asynckaniko.isolation.namespaces import NAMESPACES, USERNS, Confinement
+from asynckaniko.isolation.namespaces import NAMESPACES, NONE, USERNS, Confinement, choose
 from asynckaniko.linux import capabilities
 
 _MODULES = ("asynckaniko.isolation.probe", "asynckaniko.isolation.rehearsal")
@@ -19,15 +19,25 @@ _MASKED_PROC = (
     "the Pod's /proc are masked; hostUsers: false with capability SYS_ADMIN, or procMount: "
     "Unmasked, lifts that, and --pid=shared goes without"
 )
+_MACHINES_ROOT = (
+    "commands would run as root of the machine, or nearly: `auto` chooses this mode only in a Pod "
+    "with hostUsers: false"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ModeReport:
-    """One way to run commands, after it was tried. `reason` says why not and what lifts it."""
+    """One way to build, after it was tried. `reason` says why not and what lifts it."""
 
     mode: str
     works: bool
     reason: str = ""
+    refusal: str = ""
+    """The name of the kernel's errno."""
+    pod: str = ""
+    """The YAML of a Pod that lifts the refusal; empty where a Pod's definition cannot."""
+    runs_commands: bool = True
+    """Whether Dockerfiles may have RUN."""
     root_id: int = 0
     """Host id behind a command's root."""
     limits: tuple[str, ...] = ()
@@ -36,10 +46,24 @@ class ModeReport:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """`surroundings` are facts about this process, by name; `modes` from strong to weak."""
+    """What was found.
+
+    `surroundings` are facts about this process, by name; `modes` go from strong to weak.
+    `for_commands` is what `auto` uses for a build with RUN, empty if there is no way, and
+    `for_files` what it uses for others.
+    """
 
     surroundings: tuple[tuple[str, str], ...]
     modes: tuple[ModeReport, ...]
+
+    @property
+    def for_commands(self) -> str:
+        wanted = choose()
+        return wanted if any(mode.works for mode in self.modes if mode.mode == wanted) else ""
+
+    @property
+    def for_files(self) -> str:
+        return self.for_commands or NONE
 
 
 async def examine(directory: Path) -> Examination:
@@ -54,6 +78,7 @@ async def examine(directory: Path) -> Examination:
             modes = [await _try(Path(place), mode) for mode in (USERNS, NAMESPACES)]
     except OSError as error:
         raise HostError(f"{directory}: {error.strerror}") from error
+    modes.append(ModeReport(NONE, works=True, runs_commands=False))
     return Examination(tuple(_surroundings()), tuple(modes))
 
 
@@ -69,11 +94,16 @@ async def _try(directory: Path, mode: str) -> ModeReport:
         ) as server:
             try:
                 await server.call(_CHECK, {"scratch": "."})
-                return ModeReport(
-                    mode, works=True, root_id=server.root_id, limits=await _limits(server)
-                )
+                limits = await _limits(server)
+                if mode == NAMESPACES != choose():
+                    limits = (*limits, _MACHINES_ROOT)
+                return ModeReport(mode, works=True, root_id=server.root_id, limits=limits)
             finally:
                 await server.call(f"{_REHEARSAL}:clear", {})
+    except IsolationUnavailable as error:
+        return ModeReport(
+            mode, works=False, reason=error.message, refusal=error.refusal, pod=error.pod
+        )
     except HostError as error:
         return ModeReport(mode, works=False, reason=error.message)
 

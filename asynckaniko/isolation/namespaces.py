@@ -15,13 +15,14 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from asynckaniko.errors import IsolationUnavailable
 from asynckaniko.isolation import probe, user_namespace
 from asynckaniko.isolation.user_namespace import Entered
 from asynckaniko.linux import capabilities, syscalls
 from asynckaniko.linux.capabilities import Capability
 
 AUTO, USERNS, NAMESPACES = "auto", "userns", "namespaces"
+NONE = "none"
+"""No namespaces at all, and so no commands: nothing is entered for this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,11 @@ class Confinement:
     """
 
 
+def choose() -> str:
+    """Name the mode that AUTO stands for here."""
+    return NAMESPACES if _is_root_of_a_pod() else USERNS
+
+
 def enter(confinement: Confinement) -> Entered:
     """Continue as root of new namespaces, in the same directory, and as PID 1 unless shared.
 
@@ -51,7 +57,7 @@ def enter(confinement: Confinement) -> Entered:
     Raises IsolationUnavailable: which permission is missing, and what grants it.
     """
     mode = confinement.mode
-    if mode == NAMESPACES or (mode == AUTO and _is_root_of_a_pod()):
+    if (choose() if mode == AUTO else mode) == NAMESPACES:
         entered = _enter_directly()
     else:
         entered = user_namespace.enter(confinement.id_map)
@@ -76,7 +82,7 @@ def _enter_directly() -> Entered:
     try:
         syscalls.unshare(syscalls.CLONE_NEWNS)
     except OSError as error:
-        raise IsolationUnavailable(probe.explain_direct(error)) from error
+        raise probe.explain_direct(error) from error
     # Groups of the caller's would reach every command of an unlisted user.
     os.setgroups([])
     return Entered(os.geteuid(), "none")

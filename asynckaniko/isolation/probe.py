@@ -14,61 +14,70 @@ from asynckaniko.linux.overlay import OPAQUE, mount_overlay
 _SECCOMP_FILTER = "2"
 
 
-def explain_unshare(error: OSError) -> str:
+def explain_unshare(error: OSError) -> IsolationUnavailable:
     """Say why unshare(CLONE_NEWUSER | CLONE_NEWNS) failed."""
     start = f"cannot create a user namespace to run commands in ({_reason(error)})"
+    refusal = _errno_name(error)
     if error.errno == errno.ENOSPC:
-        return (
+        return IsolationUnavailable(
             f"{start}: the limit of user namespaces is reached, often 0 on hardened nodes; "
-            "raise the node's sysctl user.max_user_namespaces"
+            "raise the node's sysctl user.max_user_namespaces",
+            refusal=refusal,
         )
     if error.errno == errno.EINVAL:
-        return f"{start}: this kernel is built without user namespaces"
-    if error.errno == errno.EPERM and _status("Seccomp") == _SECCOMP_FILTER:
-        return (
+        return IsolationUnavailable(
+            f"{start}: this kernel is built without user namespaces", refusal=refusal
+        )
+    if error.errno == errno.EPERM and _is_filtered():
+        return IsolationUnavailable(
             f"{start}: the Pod's seccomp profile forbids it; set "
             "securityContext: {seccompProfile: {type: Unconfined}} for the container (or a "
-            "Localhost profile that allows unshare, mount and setns)"
+            "Localhost profile that allows unshare, mount and setns)",
+            refusal=refusal,
+            pod=_container("seccompProfile: {type: Unconfined}"),
         )
     if error.errno == errno.EPERM:
-        return (
+        return IsolationUnavailable(
             f"{start}: the kernel or a security module forbids it; check the sysctls "
             "kernel.unprivileged_userns_clone (1) and kernel.apparmor_restrict_unprivileged_userns "
             "(0), set securityContext: {appArmorProfile: {type: Unconfined}} in a Pod, and do not "
-            "start this program in a chroot"
+            "start this program in a chroot",
+            refusal=refusal,
+            pod=_container("appArmorProfile: {type: Unconfined}"),
         )
-    return f"{start}: {error}"
+    return IsolationUnavailable(f"{start}: {error}", refusal=refusal)
 
 
-def explain_direct(error: OSError) -> str:
+def explain_direct(error: OSError) -> IsolationUnavailable:
     """Say why mount and pid namespaces cannot be had without a user namespace."""
-    return (
+    return IsolationUnavailable(
         f"cannot create mount and pid namespaces ({_reason(error)}): mode `namespaces` needs "
         "CAP_SYS_ADMIN; in a Pod set hostUsers: false and securityContext: {capabilities: {add: "
-        "[SYS_ADMIN]}}, which gives it inside the Pod's own user namespace only"
+        "[SYS_ADMIN]}}, which gives it inside the Pod's own user namespace only",
+        refusal=_errno_name(error),
+        pod=_container("capabilities: {add: [SYS_ADMIN]}", own_users=True),
     )
 
 
-def explain_missing_ids(uid: int) -> str:
+def explain_missing_ids(uid: int) -> IsolationUnavailable:
     """Say what a process without root and without subordinate ids lacks."""
-    return (
+    settings = ["runAsUser: 0"]
+    if _is_filtered():
+        settings.append("seccompProfile: {type: Unconfined}")
+    return IsolationUnavailable(
         f"uid {uid} has no subordinate ids to run commands with: an image needs the ids 0 to "
         f"65535 at least; add a line such as `{uid}:100000:65536` to /etc/subuid and /etc/subgid "
         "and install newuidmap and newgidmap (package uidmap), or run as root (in a Pod "
-        f"securityContext: {{{_root_in_a_pod()}}}, which gives no privilege on the node)"
+        f"securityContext: {{{', '.join(settings)}}}, which gives no privilege on the node)",
+        pod=_container(*settings),
     )
 
 
-def _root_in_a_pod() -> str:
-    if _status("Seccomp") == _SECCOMP_FILTER:
-        return "runAsUser: 0, seccompProfile: {type: Unconfined}"
-    return "runAsUser: 0"
-
-
-def explain_maps(refusals: Sequence[tuple[IdMap, OSError]]) -> str:
+def explain_maps(refusals: Sequence[tuple[IdMap, OSError]]) -> IsolationUnavailable:
     """Say why no id map could be written, one reason for each that was tried."""
     tried = "; ".join(f"{candidate.name}: {error.strerror}" for candidate, error in refusals)
     helpers = any(candidate.with_newuidmap for candidate, _ in refusals)
+    pod = ""
     if "user name" in tried:
         cure = f"newuidmap looks the caller up: uid {os.getuid()} needs a line in /etc/passwd"
     elif helpers and _status("NoNewPrivs") == "1":
@@ -76,17 +85,28 @@ def explain_maps(refusals: Sequence[tuple[IdMap, OSError]]) -> str:
             "newuidmap has no effect under no_new_privs; set securityContext: "
             "{allowPrivilegeEscalation: true}"
         )
+        pod = _container("allowPrivilegeEscalation: true")
     elif helpers:
         cure = (
             "newuidmap and newgidmap must be able to gain their right: give them file "
             "capabilities (setcap cap_setuid=ep, cap_setgid=ep) rather than the set-uid bit"
         )
     else:
-        cure = (
-            "the container lacks capabilities; set securityContext: {capabilities: {add: "
-            "[CHOWN, DAC_OVERRIDE, FOWNER, SETUID, SETGID]}}"
-        )
-    return f"cannot map ids into the build's user namespace ({tried}): {cure}"
+        added = "capabilities: {add: [CHOWN, DAC_OVERRIDE, FOWNER, SETUID, SETGID]}"
+        cure = f"the container lacks capabilities; set securityContext: {{{added}}}"
+        pod = _container(added)
+    return IsolationUnavailable(
+        f"cannot map ids into the build's user namespace ({tried}): {cure}",
+        refusal=_errno_name(refusals[-1][1]) if refusals else "",
+        pod=pod,
+    )
+
+
+def _container(*settings: str, own_users: bool = False) -> str:
+    """Write the part of a Pod that gives its container these securityContext settings."""
+    lines = ["spec:", *(["  hostUsers: false"] if own_users else []), "  containers:"]
+    lines += ["  - securityContext:", *(f"      {setting}" for setting in settings)]
+    return "\n".join(lines) + "\n"
 
 
 def check_state_directory(arguments: Mapping[str, Any], fds: Sequence[int]) -> None:
@@ -126,7 +146,9 @@ def explain_overlay(error: OSError, directory: str, *, name: str = "") -> Asynck
         return IsolationUnavailable(
             f"cannot mount an overlay in the build's user namespace ({_reason(error)}): a security "
             "module forbids it, or the kernel is older than 5.11; in a Pod on an AppArmor node set "
-            "securityContext: {appArmorProfile: {type: Unconfined}}"
+            "securityContext: {appArmorProfile: {type: Unconfined}}",
+            refusal=_errno_name(error),
+            pod=_container("appArmorProfile: {type: Unconfined}"),
         )
     kind = _file_system(directory)
     return UnsuitableStateDir(
@@ -166,6 +188,14 @@ def remove_contents(scratch: str) -> None:
 
 def _reason(error: OSError) -> str:
     return os.strerror(error.errno or 0)
+
+
+def _errno_name(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "")
+
+
+def _is_filtered() -> bool:
+    return _status("Seccomp") == _SECCOMP_FILTER
 
 
 def _status(name: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from asynckaniko.errors import HostError, IsolationUnavailable
+from asynckaniko.errors import HostError, from_wire, to_wire
 from asynckaniko.isolation import id_maps, probe
 from asynckaniko.isolation.id_maps import IdMap, Range
 from asynckaniko.linux import syscalls
@@ -35,7 +35,7 @@ def enter(map_name: str | None = None) -> Entered:
     """
     candidates = [candidate for candidate in _candidates() if map_name in {None, candidate.name}]
     if not candidates:
-        raise IsolationUnavailable(probe.explain_missing_ids(os.geteuid()))
+        raise probe.explain_missing_ids(os.geteuid())
     return _enter_user_namespace(candidates)
 
 
@@ -79,13 +79,13 @@ def _enter_user_namespace(candidates: Sequence[IdMap]) -> Entered:
     except OSError as error:
         os.close(theirs[1])
         os.waitpid(writer, 0)
-        raise IsolationUnavailable(probe.explain_unshare(error)) from error
+        raise probe.explain_unshare(error) from error
     os.write(theirs[1], b"r")
     os.close(theirs[1])
     answer = _read_all(ours[0])
     os.waitpid(writer, 0)
     if "error" in answer:
-        raise IsolationUnavailable(answer["error"])
+        raise from_wire(answer["error"])
     if "host_error" in answer:
         raise HostError(answer["host_error"])
     os.setgroups([])
@@ -117,7 +117,7 @@ def _map_first_allowed(pid: int, candidates: Sequence[IdMap]) -> dict[str, Any]:
             refusals.append((candidate, error))
             continue
         return _give_directory(candidate)
-    return {"error": probe.explain_maps(refusals)}
+    return {"error": to_wire(probe.explain_maps(refusals))}
 
 
 def _apply(pid: int, candidate: IdMap) -> None:
@@ -172,5 +172,7 @@ def _read_all(descriptor: int) -> dict[str, Any]:
     while chunk := os.read(descriptor, 65536):
         content += chunk
     os.close(descriptor)
-    answer: dict[str, Any] = json.loads(content or b'{"error": "the id map writer died"}')
+    answer: dict[str, Any] = (
+        json.loads(content) if content else {"host_error": "the id map writer died"}
+    )
     return answer

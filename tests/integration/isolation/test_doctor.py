@@ -18,10 +18,13 @@ def by_mode(outcome: dict[str, Any]) -> dict[str, dict[str, Any]]:
 async def test_unrestricted_machine_can_do_all_and_stays_as_it_was(tmp_path: Path) -> None:
     found = await examine(tmp_path)
 
-    assert [(report.mode, report.works, report.limits) for report in found.modes] == [
-        ("userns", True, ()),
-        ("namespaces", True, ()),
+    assert [(report.mode, report.works, len(report.limits)) for report in found.modes] == [
+        ("userns", True, 0),
+        ("namespaces", True, 1),
+        ("none", True, 0),
     ]
+    assert found.modes[1].limits[0].startswith("commands would run as root of the machine")
+    assert (found.for_commands, found.for_files) == ("userns", "userns")
     assert os.listdir(tmp_path) == []
     facts = dict(found.surroundings)
     assert facts["uid"] == "0"
@@ -58,5 +61,9 @@ def test_ordinary_user_learns_what_is_missing(run: Run) -> None:
     found = by_mode(outcome)
     assert not found["userns"]["works"]
     assert "/etc/subuid" in found["userns"]["reason"]
+    assert "runAsUser: 0" in found["userns"]["pod"]
     assert not found["namespaces"]["works"]
+    assert found["namespaces"]["refusal"] == "EPERM"
+    assert "hostUsers: false\n" in found["namespaces"]["pod"]
+    assert found["none"]["works"]
     assert dict(outcome["surroundings"])["capabilities"] == "none"

@@ -24,14 +24,16 @@ def error(number: int) -> OSError:
     ],
 )
 def test_refused_namespace_says_what_allows_it(number: int, words: str) -> None:
-    said = probe.explain_unshare(error(number))
+    said = str(probe.explain_unshare(error(number)))
 
     assert said.startswith("cannot create a user namespace to run commands in (")
     assert words in said
 
 
 def test_refused_map_lists_each_attempt_and_what_helps() -> None:
-    said = probe.explain_maps([(identity_map(WHOLE, WHOLE), OSError(errno.EPERM, "not permitted"))])
+    said = str(
+        probe.explain_maps([(identity_map(WHOLE, WHOLE), OSError(errno.EPERM, "not permitted"))])
+    )
 
     assert "identity: not permitted" in said
     assert "add: [CHOWN, DAC_OVERRIDE, FOWNER, SETUID, SETGID]" in said
@@ -41,14 +43,14 @@ def test_refused_helper_says_how_to_install_it() -> None:
     made = subordinate_map(1000, 1000, [(0, 1, 2)], [(0, 1, 2)])
     assert made
 
-    said = probe.explain_maps([(made, OSError(errno.EPERM, "newuidmap: write failed"))])
+    said = str(probe.explain_maps([(made, OSError(errno.EPERM, "newuidmap: write failed"))]))
 
     assert "subordinate: newuidmap: write failed" in said
     assert "setcap cap_setuid=ep" in said
 
 
 def test_missing_ids_come_with_the_line_to_add() -> None:
-    assert "1234:100000:65536" in probe.explain_missing_ids(1234)
+    assert "1234:100000:65536" in str(probe.explain_missing_ids(1234))
 
 
 def test_overlay_without_room_for_changes_is_about_the_state_directory() -> None:
@@ -65,3 +67,22 @@ def test_forbidden_mount_is_not_about_the_state_directory() -> None:
 
     assert isinstance(raised, IsolationUnavailable)
     assert "AppArmor" in str(raised)
+
+
+def test_refusals_carry_errno_and_the_part_of_a_pod_that_lifts_them() -> None:
+    refused = probe.explain_direct(error(errno.EPERM))
+
+    assert refused.refusal == "EPERM"
+    assert refused.pod == (
+        "spec:\n"
+        "  hostUsers: false\n"
+        "  containers:\n"
+        "  - securityContext:\n"
+        "      capabilities: {add: [SYS_ADMIN]}\n"
+    )
+
+
+def test_refused_memory_is_nothing_that_a_pod_can_lift() -> None:
+    refused = probe.explain_unshare(error(errno.ENOMEM))
+
+    assert (refused.refusal, refused.pod) == ("ENOMEM", "")
