@@ -3,6 +3,7 @@
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anyio import create_task_group, current_time
@@ -13,7 +14,7 @@ from asynckaniko.concurrency import single_error
 from asynckaniko.dockerfile.heredoc import is_only_heredoc, with_bodies
 from asynckaniko.dockerfile.instructions import Run
 from asynckaniko.errors import CommandFailed, DockerfileError, StepFailed
-from asynckaniko.events import Step, StepOutput
+from asynckaniko.events import EventSink, Step, StepOutput
 from asynckaniko.isolation.output import relay
 
 if TYPE_CHECKING:
@@ -91,15 +92,8 @@ async def _run(
     stage: "StageRun", job: dict[str, Any], secrets: list[int], step: Step
 ) -> tuple[dict[str, Any], list[str]]:
     run = stage.run
-    started = current_time()
-    last_lines: list[str] = []
-    limit = run.resources.settings.limits.output_line_size
-
-    def shown(stream: str, line: str) -> None:
-        last_lines.append(line)
-        del last_lines[:-_LAST_LINES]
-        run.emit(StepOutput(step, line, stream, current_time() - started))
-
+    limits = run.resources.settings.limits
+    output = _Output(run.emit, step, limits.output_size)
     with ExitStack() as open_pipes, single_error():
         ends = {}
         for stream in ("stdout", "stderr"):
@@ -108,9 +102,8 @@ async def _run(
             ends[stream] = (read_end, write_end)
         async with create_task_group() as reading:
             for stream, (read_end, _) in ends.items():
-                reading.start_soon(
-                    relay, read_end, lambda line, stream=stream: shown(stream, line), limit
-                )
+                show = partial(output.show, stream)
+                reading.start_soon(relay, read_end, show, limits.output_line_size)
             try:
                 result = await run.resources.inner.call(
                     _RUN, job, fds=[*(write_end for _, write_end in ends.values()), *secrets]
@@ -118,7 +111,28 @@ async def _run(
             finally:
                 for _, write_end in ends.values():
                     os.close(write_end)
-    return result, last_lines
+    return result, output.last_lines
+
+
+class _Output:
+    """Passes lines of a command on, until there are too many of them."""
+
+    def __init__(self, emit: EventSink, step: Step, limit: int) -> None:
+        self.last_lines: list[str] = []
+        self._emit = emit
+        self._step = step
+        self._left = limit
+        self._started = current_time()
+
+    def show(self, stream: str, line: str) -> None:
+        self.last_lines.append(line)
+        del self.last_lines[:-_LAST_LINES]
+        if self._left < 0:
+            return
+        self._left -= len(line) + 1
+        if self._left < 0:
+            line = "[the command prints more than is shown; its last lines are kept]"
+        self._emit(StepOutput(self._step, line, stream, current_time() - self._started))
 
 
 def _argv(state: "StageState", instruction: Run) -> tuple[list[str], str]:
