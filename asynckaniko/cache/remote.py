@@ -6,7 +6,7 @@ A look-up is one request, whether it hits or misses. Nothing deletes entries; th
 from asynckaniko.cache.entry_image import Entry, make_entry
 from asynckaniko.cache.key import CacheKey
 from asynckaniko.cache.layer_cache import CachedLayer
-from asynckaniko.errors import AsynckanikoError, NotFound
+from asynckaniko.errors import AsynckanikoError, IntegrityError, NotFound
 from asynckaniko.events import BuildWarning, EventSink
 from asynckaniko.oci.config import ImageConfig
 from asynckaniko.oci.platform import Platform
@@ -30,6 +30,7 @@ class RemoteCache:
         self._repository = repository
         self._ttl_seconds = ttl_seconds
         self._platform = Platform.host()
+        self._has_failed = False
 
     def __str__(self) -> str:
         return str(self._repository)
@@ -41,8 +42,14 @@ class RemoteCache:
             entry = await self._entry(reference, emit)
         except NotFound:
             return None
-        except AsynckanikoError as error:
+        except IntegrityError as error:
             emit(BuildWarning(f"cache {reference}: {error}"))
+            return None
+        except AsynckanikoError as error:
+            # It is the same for all keys, and they are asked for at the same time.
+            if not self._has_failed:
+                self._has_failed = True
+                emit(BuildWarning(f"cache {self._repository}: {error}"))
             return None
         if entry.is_expired(self._ttl_seconds):
             return None
