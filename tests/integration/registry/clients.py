@@ -24,7 +24,7 @@ from asynckaniko.settings import CredentialOptions, Limits, RegistryOptions, Ret
 
 PLATFORM = Platform("linux", "amd64")
 QUICK = Retry(connect_seconds=2.0, response_seconds=5.0, stall_seconds=5.0)
-IMPATIENT = Retry(connect_seconds=0.3, response_seconds=0.3, stall_seconds=0.3, attempts=3)
+IMPATIENT = Retry(connect_seconds=1.0, response_seconds=1.0, stall_seconds=0.5, attempts=4)
 """For servers that fall silent."""
 
 

@@ -403,7 +403,7 @@ async def test_upload_that_is_never_answered_is_tried_again(
 class SlowBlob(MemoryBlob):
     async def chunks(self, offset: int) -> AsyncIterator[bytes]:
         for start in range(offset, len(self.content), CHUNK):
-            await anyio.sleep(0.4)
+            await anyio.sleep(0.7)
             yield self.content[start : start + CHUNK]
 
 
