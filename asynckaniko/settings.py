@@ -103,6 +103,19 @@ class CredentialOptions:
     """What the helpers env, gitlab and acr read: KANIKO_*, CI_REGISTRY*, AZURE_*."""
 
 
+ISOLATION_MODES = ("auto", "userns", "namespaces", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolationOptions:
+    """How commands are kept from this machine and from each other."""
+
+    mode: str = "auto"
+    """One of ISOLATION_MODES; auto finds out what works, none runs no commands."""
+    shared_pids: bool = False
+    """Leave commands among this process's own, so that they find themselves in a masked /proc."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Where to work, how hard, and with whom to talk."""
@@ -112,6 +125,7 @@ class Settings:
     """Bytes of layers that the state directory may hold after a build; None: no limit."""
     mount_size: int | None = None
     """Bytes that the caches of RUN mounts may hold after a build; None: no limit."""
+    isolation: IsolationOptions = field(default_factory=IsolationOptions)
     limits: Limits = field(default_factory=Limits)
     retry: Retry = field(default_factory=Retry)
     registry: RegistryOptions = field(default_factory=RegistryOptions)

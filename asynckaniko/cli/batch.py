@@ -67,6 +67,11 @@ def _run_file(file: str, flags: BatchFlags, around: Surroundings) -> int:
         sys.stdout.write(listing(batch, width=terminal_width()))
         return 0
     if flags.engine == "kubernetes" or flags.render:
+        if flags.build.isolation or flags.build.pid:
+            raise UsageError(
+                "--isolation and --pid are about builds in this process; for Pods set the variable "
+                "ASYNCKANIKO_ISOLATION in their definition"
+            )
         from asynckaniko.cli.batch_cluster import run_on_cluster
 
         return run_on_cluster(batch, flags, around)

@@ -91,6 +91,8 @@ class BuildFlags:
     state_dir: str | None = None
     jobs: int | None = None
     materialize: bool | None = None
+    isolation: str | None = None
+    pid: str | None = None
     state_size: int | None = None
     mount_size: int | None = None
     progress: str | None = None
@@ -125,6 +127,23 @@ def check_flags() -> list[Flag]:
         value=one_of(*CHECK_FORMATS),
         default="text",
         help="How findings are written; json has the fields of docker buildx.",
+    )
+    return [*shared, output]
+
+
+def doctor_flags() -> list[Flag]:
+    """Make the flags of `doctor`."""
+    group = "Flags"
+    shared = [flag for flag in build_flags() if flag.name == "state_dir"]
+    for flag in shared:
+        flag.group = group
+    output = Flag(
+        "--output",
+        "-o",
+        group=group,
+        value=one_of(*CHECK_FORMATS),
+        default="text",
+        help="How findings are written.",
     )
     return [*shared, output]
 

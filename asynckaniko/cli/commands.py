@@ -12,7 +12,14 @@ import click
 
 import asynckaniko
 from asynckaniko.cli.batch_flags import batch_command, read_flags
-from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags, check_flags, push_flags
+from asynckaniko.cli.build_flags import (
+    NOT_YET,
+    BuildFlags,
+    build_flags,
+    check_flags,
+    doctor_flags,
+    push_flags,
+)
 from asynckaniko.cli.cache_flags import cache_commands
 from asynckaniko.cli.flags import SWITCH, Command, Flag, PathName, Value
 from asynckaniko.cli.surroundings import Surroundings
@@ -109,6 +116,15 @@ def push(source: str, **values: Any) -> int:
     if not any(flags.destination):
         raise UsageError("the image would go nowhere: give --destination")
     return run(Path(source), resolve(flags, Surroundings.of_this_process()))
+
+
+def doctor(state_dir: str | None, output: str | None) -> int:
+    from asynckaniko.cli.doctor_command import run
+
+    around = Surroundings.of_this_process()
+    named = state_dir or around.get("ASYNCKANIKO_STATE_DIR")
+    directory = Path(named).absolute() if named else around.state_dir()
+    return run(directory, form=output or "text", stdout=sys.stdout)
 
 
 def login(registry: str, username: str | None, password: str | None, password_stdin: bool) -> None:
@@ -214,6 +230,15 @@ def _commands() -> Iterator[click.Command]:
         **flags,
     )
     yield from cache_commands({"context_settings": _CONTEXT_SETTINGS})
+    yield Command(
+        "doctor",
+        callback=doctor,
+        params=doctor_flags(),
+        help="Try in which ways RUN can be kept from this machine here, and say what would allow "
+        "more. The exit status is 6 if there is none.",
+        examples="asynckaniko doctor --state-dir /var/lib/asynckaniko\n",
+        **flags,
+    )
     yield Command(
         "login",
         callback=login,

@@ -16,6 +16,7 @@ from asynckaniko.cli.flags import (
     one_of,
     repeated,
 )
+from asynckaniko.cli.isolation_options import isolation_flags
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet", "none")
 VERBOSITY = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
@@ -323,6 +324,7 @@ def running(flag: Make) -> list[Flag]:
             value=SWITCH,
             help="Unpack base images even where no step needs their files.",
         ),
+        *isolation_flags(flag),
     ]
 
 

@@ -41,11 +41,13 @@ _SHARED = frozenset(
         "insecure",
         "insecure_pull",
         "insecure_registry",
+        "isolation",
         "label",
         "materialize",
         "no_push",
         "no_push_cache",
         "oci_layout_path",
+        "pid",
         "push_retry",
         "registry_certificate",
         "registry_client_cert",
@@ -64,7 +66,10 @@ _SHARED = frozenset(
         "compression_level",
     }
 )
-"""Fields of BuildFlags that kaniko has under the same name and with the same meaning."""
+"""Fields of BuildFlags that kaniko has under the same name and with the same meaning.
+
+Two are ours, `isolation` and `pid`: what they choose is not to be had otherwise.
+"""
 
 _IN_PLACE = "the image's files are never unpacked over this container's"
 

@@ -20,6 +20,7 @@ from asynckaniko.cli.context_options import bucket_context, read_context_options
 from asynckaniko.cli.flag_groups import PROGRESS
 from asynckaniko.cli.flags import parse_size
 from asynckaniko.cli.inputs import given, read_build_args, read_pairs, read_secrets, read_ssh
+from asynckaniko.cli.isolation_options import read_isolation
 from asynckaniko.cli.registry_options import (
     read_credentials,
     read_registry_options,
@@ -71,6 +72,7 @@ def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
         or around.state_dir(),
         state_size=_size(flags.state_size, around, "ASYNCKANIKO_STATE_SIZE"),
         mount_size=_size(flags.mount_size, around, "ASYNCKANIKO_MOUNT_SIZE"),
+        isolation=read_isolation(flags.isolation, flags.pid, around),
         limits=_limits(flags),
         retry=read_retry(flags),
         registry=read_registry_options(flags, around),

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import orjson
+
+from asynckaniko.cli.doctor_command import json, lines
+from asynckaniko.isolation.doctor import Examination, ModeReport
+
+WORKS = ModeReport("userns", works=True, root_id=65533, limits=("ps shows too much",))
+REFUSED = ModeReport(
+    "userns",
+    works=False,
+    reason="cannot create a user namespace to run commands in (Operation not permitted)",
+    refusal="EPERM",
+    pod="spec:\n  containers:\n  - securityContext:\n      seccompProfile: {type: Unconfined}\n",
+)
+NONE = ModeReport("none", works=True, runs_commands=False)
+FACTS = (("kernel", "6.1"), ("capabilities", " ".join(["SYS_ADMIN"] * 20)))
+STATE = Path("/var/lib/asynckaniko")
+
+
+def shown(*modes: ModeReport) -> list[str]:
+    return list(lines(Examination(FACTS, modes), STATE, columns=80))
+
+
+def test_refused_mode_shows_errno_reason_and_yaml() -> None:
+    found = shown(REFUSED, NONE)
+
+    assert any(line.split()[:2] == ["userns", "EPERM"] for line in found)
+    assert any(line.split()[:2] == ["none", "works"] for line in found)
+    assert "Builds with RUN are refused here. Builds without RUN work, in mode none." in found
+    assert "          seccompProfile: {type: Unconfined}" in found
+
+
+def test_working_mode_shows_what_is_limited() -> None:
+    found = shown(WORKS, NONE)
+
+    assert "Builds with RUN work here, in mode userns." in found
+    assert "userns works, but: ps shows too much" in found
+
+
+def test_everything_fits_the_terminal() -> None:
+    assert max(map(len, shown(REFUSED, NONE))) <= 80
+
+
+def test_json_has_the_yaml_as_text() -> None:
+    document = orjson.loads(json(Examination(FACTS, (REFUSED, NONE)), STATE))
+
+    assert document["for_run"] is None
+    assert document["without_run"] == "none"
+    assert document["modes"][0]["pod"] == REFUSED.pod
+    assert document["modes"][1]["runs_commands"] is False
+    assert document["surroundings"]["kernel"] == "6.1"

@@ -1,0 +1,46 @@
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from asynckaniko.cli.isolation_options import read_isolation
+from asynckaniko.cli.surroundings import Surroundings
+from asynckaniko.errors import UsageError
+from asynckaniko.settings import IsolationOptions
+
+NOWHERE = Surroundings.of_this_process()
+
+
+def surroundings(environment: Mapping[str, str]) -> Surroundings:
+    return replace(NOWHERE, environment=environment)
+
+
+def test_nothing_said_is_auto_with_private_pids() -> None:
+    assert read_isolation(None, None, surroundings({})) == IsolationOptions()
+
+
+def test_flag_wins_over_variable() -> None:
+    around = surroundings({"ASYNCKANIKO_ISOLATION": "none"})
+
+    assert read_isolation(None, None, around).mode == "none"
+    assert read_isolation("userns", "shared", around) == IsolationOptions(
+        mode="userns", shared_pids=True
+    )
+
+
+@pytest.mark.parametrize("mode", ["single-id", "in-place", "chroot"])
+def test_mode_to_come_is_refused_with_those_that_exist(mode: str) -> None:
+    with pytest.raises(
+        UsageError, match=f"--isolation={mode}: .* auto, userns, namespaces and none"
+    ):
+        read_isolation(mode, None, surroundings({}))
+
+
+def test_wrong_variable_is_named() -> None:
+    with pytest.raises(UsageError, match=r"^ASYNCKANIKO_ISOLATION=docker: there is no such mode"):
+        read_isolation(None, None, surroundings({"ASYNCKANIKO_ISOLATION": "docker"}))
+
+
+def test_shared_pids_without_commands_contradict_each_other() -> None:
+    with pytest.raises(UsageError, match="--pid=shared"):
+        read_isolation("none", "shared", surroundings({}))
