@@ -1,4 +1,4 @@
-# make help lists the targets. Everything they make lies in .venv, .demo, .test and the tools' caches.
+# make help lists the targets. Everything they make lies in .venv, .demo, .image, .test and the tools' caches.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -8,15 +8,18 @@ PYTHON := .venv/bin/python
 JOBS ?= 2
 # What to hand to pytest: make test TESTS="tests/unit -k tar"
 TESTS ?=
-MADE := .demo .test .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist perf/work perf/results
+MADE := .demo .image .test .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist perf/work perf/results
 
-.PHONY: help demo test check lint types format fast perf setup clean demo-packages test-packages
+.PHONY: help demo image test check lint types format fast perf setup clean demo-packages test-packages
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.demo .demo/base/index.json ## Build a real image from a real Debian base, and run what is in it
 	@deploy/demo/demo.sh
+
+image: .venv/.demo .demo/base/index.json ## Build the executor image and its debug variant, to .image
+	@deploy/image/build.sh .image
 
 test: .venv/.dev test-packages ## Run every test; installs the servers and programs that they use
 	$(PYTHON) -m pytest -n $(JOBS) $(TESTS)

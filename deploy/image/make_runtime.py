@@ -7,14 +7,15 @@ configuration, nothing. Run in a stage of the Dockerfile beside this file. Stand
 """
 
 import compileall
-import fnmatch
 import os
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 from deploy.image import elf
 
@@ -22,29 +23,23 @@ HOME = "/kaniko"
 LIBRARIES = f"{HOME}/lib"
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 DROPPED = (
-    "__pycache__",
-    "_curses*",
-    "_dbm*",
-    "_sqlite3*",
-    "_test*",
-    "_tkinter*",
-    "config-*",
-    "distutils",
-    "ensurepip",
-    "idlelib",
-    "lib2to3",
-    "nis.*",
-    "pydoc_data",
-    "readline.*",
+    *("__pycache__", "config-*", "test", "tests"),
+    *("distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "venv"),
+    *("doctest.py", "pdb.py", "pydoc.py", "turtle*", "turtledemo", "wsgiref", "xmlrpc"),
+    *("imaplib.py", "mailbox.py", "nntplib.py", "poplib.py", "smtp*.py", "telnetlib.py"),
+    *("curses", "dbm", "sqlite3", "tkinter"),
+    *("_curses*", "_dbm*", "_sqlite3*", "_test*", "_tkinter*", "nis.*", "readline.*"),
     "sitecustomize.py",  # Debian's is a link to /etc: an image could fill it
-    "test",
-    "tests",
-    "tkinter",
-    "turtle*",
-    "venv",
 )
 """What no program here imports of the standard library; some of it needs large libraries."""
-DROPPED_FROM_PACKAGES = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "tests", "bin", "include")
+DROPPED_FROM_PACKAGES = (
+    *("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "tests", "bin", "include"),
+    *("*.dist-info/RECORD", "*.dist-info/sboms", "pydantic/v1"),
+    # Of Kubernetes' objects, those that have nothing to do with Pods and Jobs.
+    *(f"lightkube/models/{group}_*" for group in ("admission*", "apps", "certificates")),
+    *(f"lightkube/models/{group}_*" for group in ("flowcontrol", "networking", "rbac")),
+    *(f"lightkube/models/{group}_*" for group in ("resource", "storage*")),
+)
 KEPT_LEXERS = {"__init__.py", "_mapping.py"}
 """Of pygments, which rich wants but we show no source code with."""
 AWS_SERVICES = {"ecr", "ecr-public", "signin", "sso", "sso-oidc", "sts"}
@@ -103,11 +98,9 @@ def install_packages(wheels: Path, target: Path) -> None:
     for lexer in target.glob("pygments/lexers/*.py"):
         if lexer.name not in KEPT_LEXERS:
             lexer.unlink()
-    for parent, directories, files in os.walk(target):
-        for name in [*directories, *files]:
-            if any(fnmatch.fnmatch(name, pattern) for pattern in DROPPED_FROM_PACKAGES):
-                remove(Path(parent, name))
-        directories[:] = [name for name in directories if Path(parent, name).exists()]
+    for pattern in DROPPED_FROM_PACKAGES:
+        for path in list(target.rglob(pattern)):
+            remove(path)
 
 
 def copy_programs(out: Path) -> None:
@@ -146,13 +139,26 @@ def make_independent(out: Path) -> None:
 
 
 def compile_sources(directory: Path) -> None:
-    """Compile everything now: later nobody can write here, or an image's clock would decide."""
+    """Compile everything now: later nobody can write here, or an image's clock would decide.
+
+    The standard library loses its sources, 9 MB: a traceback still has its files and lines.
+    """
+    packages = directory / "site-packages"
+    compile_below(packages, directory)
+    compile_below(directory, directory, rx=re.compile("/site-packages/"), legacy=True)
+    for source in directory.rglob("*.py"):
+        if packages not in source.parents and source.with_suffix(".pyc").exists():
+            source.unlink()
+
+
+def compile_below(part: Path, directory: Path, **how: Any) -> None:
     compileall.compile_dir(
-        directory,
+        part,
         quiet=2,
         stripdir=str(directory),
         prependdir=f"{LIBRARIES}/{VERSION}",
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        **how,
     )
 
 
@@ -174,7 +180,7 @@ def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)  # its directory may be gone
 
 
 if __name__ == "__main__":
