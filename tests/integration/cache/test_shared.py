@@ -246,8 +246,8 @@ async def test_no_build_waits_until_its_layers_are_put(site: Site) -> None:
         await stream.send(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status)
 
     async with (
-        create_task_group() as tasks,
         await create_tcp_listener(local_host="127.0.0.1") as listener,
+        create_task_group() as tasks,
     ):
         tasks.start_soon(listener.serve, serve)
         host = f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
