@@ -18,6 +18,7 @@ from asynckaniko.events import (
     BaseResolved,
     BuildFinished,
     BuildWarning,
+    CacheMissed,
     ImagePushed,
     LayerPacked,
     LayerPulled,
@@ -135,6 +136,9 @@ def _told(event: Shown) -> tuple[str, ...]:
             return "info", plain_text(step.instruction)
         case StepFinished(step, _, True):
             return "info", f"Using caching version of cmd: {plain_text(step.instruction)}"
+        case CacheMissed(_, instruction, _, changed):
+            reason = f" ({', '.join(changed)} changed)" if changed else ""
+            return "info", f"No cached layer found for cmd {plain_text(instruction)}{reason}"
         case BuildWarning(message, rule, _, line):
             place = f" (line {line})" if line else ""
             return "warning", f"{rule}: {message}{place}" if rule else f"{message}{place}"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from asynckaniko.errors import SourceSpan
-from asynckaniko.events import BuildWarning, RequestRetried, Step
+from asynckaniko.events import BuildWarning, CacheMissed, RequestRetried, Step
 from asynckaniko.oci.digest import Digest
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -88,6 +88,12 @@ def warning_text(warning: BuildWarning) -> str:
     if warning.file and warning.line:
         place = f" ({SourceSpan(warning.file, warning.line, warning.line)})"
     return f"{rule}{plain_text(warning.message)}{place}"
+
+
+def miss_text(missed: CacheMissed) -> str:
+    """Write what no cache had, and which part of it is another than in the last build."""
+    why = f": {', '.join(missed.changed)} changed" if missed.changed else ""
+    return plain_text(f"{missed.instruction}{why}")
 
 
 def retry_text(retried: RequestRetried) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 from asynckaniko.cli.labels import (
     count_text,
     log_text,
+    miss_text,
     output_text,
     plain_text,
     retry_text,
@@ -33,6 +34,7 @@ from asynckaniko.events import (
     BuildFinished,
     BuildStarted,
     BuildWarning,
+    CacheMissed,
     ImagePushed,
     LayerPulled,
     LayerPullStarted,
@@ -103,8 +105,9 @@ class LiveDisplay:
             case StepFinished(step, seconds, cached):
                 self._running.pop(step, None)
                 self._steps_done += 1
-                took = "cached" if cached else seconds_text(seconds)
-                self._tell(step_label(step, self._stages), took)
+                took = "CACHED" if cached else seconds_text(seconds)
+                mark = self._glyphs.cached if cached else self._glyphs.done
+                self._tell(step_label(step, self._stages), took, mark=mark)
             case StepFailedEvent(step, seconds):
                 self._running.pop(step, None)
                 label = step_label(step, self._stages)
@@ -151,6 +154,8 @@ class LiveDisplay:
         match event:
             case BuildWarning():
                 self._say(warning_text(event), "yellow")
+            case CacheMissed():
+                self._say(f"cache miss: {miss_text(event)}", "dim")
             case RequestRetried():
                 self._say(f"retry: {retry_text(event)}", "yellow")
             case OutputDropped(lines):
@@ -161,8 +166,9 @@ class LiveDisplay:
             case _:
                 pass  # the other events tell of parts of what is shown already
 
-    def _tell(self, label: str, right: str = "") -> None:
-        self._finished.append(self._rows().row(self._glyphs.done, label, right, style="green"))
+    def _tell(self, label: str, right: str = "", *, mark: str = "") -> None:
+        mark = mark or self._glyphs.done
+        self._finished.append(self._rows().row(mark, label, right, style="green"))
 
     def _say(self, text: str, style: str) -> None:
         """Add a message; unlike a row it takes as many lines as it needs."""

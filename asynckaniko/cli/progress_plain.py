@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from asynckaniko.cli.labels import (
     count_text,
     log_text,
+    miss_text,
     output_text,
     plain_text,
     retry_text,
@@ -28,6 +29,7 @@ from asynckaniko.events import (
     BuildFinished,
     BuildStarted,
     BuildWarning,
+    CacheMissed,
     ImagePushed,
     LayerPacked,
     LayerPulled,
@@ -111,6 +113,8 @@ class PlainDisplay:
                 self._say(step, _packed_text(event), now)
             case BuildWarning():
                 self._lines.append(f"warning: {warning_text(event)}")
+            case CacheMissed():
+                self._lines.append(f"cache miss: {miss_text(event)}")
             case RequestRetried():
                 self._lines.append(f"retry: {retry_text(event)}")
             case LogMessage(level, name, text):

@@ -11,6 +11,7 @@ from asynckaniko.cli.progress import LogMessage
 from asynckaniko.events import (
     BaseResolved,
     BuildWarning,
+    CacheMissed,
     ImagePushed,
     RequestRetried,
     StageStarted,
@@ -137,6 +138,11 @@ def test_reference_is_written_as_kaniko_writes_it(reference: str, name: str) -> 
                 f"info Pushed index.docker.io/team/app@{digest('x')}",
             ],
         ),
+        (
+            CacheMissed("0", "RUN make", 3, ("command", "user")),
+            ["info No cached layer found for cmd RUN make (command, user changed)"],
+        ),
+        (CacheMissed("0", "RUN make", 3, ()), ["info No cached layer found for cmd RUN make"]),
         (BuildWarning("old", "Rule", "Dockerfile", 3), ["warning Rule: old (line 3)"]),
         (
             RequestRetried("GET", "https://r/v2/", "HTTP 503", 1, 0.2),

@@ -9,7 +9,7 @@ import pytest
 from asynckaniko.cli.progress import LogMessage, Moment
 from asynckaniko.cli.progress_json import JsonDisplay, error_line
 from asynckaniko.errors import CommandFailed, SourceSpan, UsageError
-from asynckaniko.events import LayerPulled, StepFailedEvent, StepOutput, StepStarted
+from asynckaniko.events import CacheMissed, LayerPulled, StepFailedEvent, StepOutput, StepStarted
 from tests.unit.cli.script import MAKE, digest, whole_build
 
 STARTED = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -32,6 +32,12 @@ def test_event_has_a_name_a_time_and_its_own_fields() -> None:
             "unpacked": True,
         }
     ]
+
+
+def test_miss_of_the_cache_names_what_changed() -> None:
+    (line,) = shown((0.0, CacheMissed("build", "RUN make", 5, ("environment",))))
+
+    assert (line["event"], line["changed"]) == ("cache_missed", ["environment"])
 
 
 def test_seconds_are_rounded_to_microseconds() -> None:

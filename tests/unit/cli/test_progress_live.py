@@ -13,6 +13,7 @@ from asynckaniko.events import (
     BlobProgress,
     BuildStarted,
     BuildWarning,
+    CacheMissed,
     LayerPullStarted,
     StepFailedEvent,
     StepFinished,
@@ -99,6 +100,25 @@ def test_running_steps_are_below_what_is_done(screen: Screen, display: LiveDispl
         " 2.0s  1 step done, 1 running",
     ]
     assert screen.cursor_is_hidden
+
+
+def test_cached_steps_and_misses_of_the_cache_are_told(
+    screen: Screen, display: LiveDisplay
+) -> None:
+    display.show(
+        [
+            (0.0, BuildStarted("Dockerfile", "final", STAGES)),
+            (0.0, CacheMissed("final", "RUN apt-get", 8, ("command",))),
+            (0.0, StepStarted(MAKE)),
+            (0.0, StepFinished(MAKE, 0.0, cached=True)),
+        ]
+    )
+    display.close(1.0)
+
+    assert screen.text[:2] == [
+        " ! cache miss: RUN apt-get: command changed",
+        row("=", "[build 3/3] RUN make -j4 all", "CACHED"),
+    ]
 
 
 def test_screen_is_redrawn_in_place(screen: Screen, display: LiveDisplay) -> None:

@@ -11,6 +11,7 @@ from asynckaniko.events import (
     BuildFinished,
     BuildStarted,
     BuildWarning,
+    CacheMissed,
     ImagePushed,
     LayerPulled,
     LayerPullStarted,
@@ -71,6 +72,14 @@ def test_cached_step_says_so() -> None:
     moments: list[Moment] = [(1.0, StepStarted(COPY)), (1.0, StepFinished(COPY, 0.0, cached=True))]
 
     assert shown(moments) == "#2 [build 2/3] COPY . .\n#2 CACHED\n\n"
+
+
+def test_miss_of_the_cache_says_what_changed() -> None:
+    missed = CacheMissed("build", "RUN make", 5, ("environment", "user"))
+    first = CacheMissed("build", "RUN make", 5, ())
+
+    assert shown([(1.0, missed)]) == "cache miss: RUN make: environment, user changed\n"
+    assert shown([(1.0, first)]) == "cache miss: RUN make\n"
 
 
 def test_failed_step_says_why() -> None:
