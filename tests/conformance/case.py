@@ -66,21 +66,9 @@ Tree: TypeAlias = Mapping[str, Is | str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """One behaviour. Either `error` is empty and the image is looked at, or the build must fail."""
+class Outcome:
+    """What an image must be."""
 
-    name: str
-    dockerfile: str
-    """`{web}` stands for the address of a server that has the files in `web`."""
-    context: Files = field(default_factory=dict)
-    ignore: str | None = None
-    """The text of .dockerignore."""
-    dockerfile_name: str = "Dockerfile"
-    web: Mapping[str, bytes] = field(default_factory=dict)
-    directories: Mapping[str, Files] = field(default_factory=dict)
-    """Named contexts."""
-    request: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the BuildRequest."""
     tree: Tree = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the config's `config` object; None: the key must have no value."""
@@ -88,15 +76,6 @@ class Case:
     """Variables of the image; None: there must be none of that name."""
     history: tuple[tuple[str, bool], ...] | None = None
     """A part of each entry's text, and whether it made a layer."""
-    also: Callable[[ReadImage], object] | None = None
-    """Further looks at the image, with asserts; or a function that gives False."""
-    error: tuple[str, ...] = ()
-    """Parts of the message, in any case."""
-    line: int | None = None
-
-    @property
-    def text(self) -> str:
-        return dedent(self.dockerfile)
 
     def differences(self, image: ReadImage) -> list[str]:
         """List what is not as it must be, which should be nothing."""
@@ -127,6 +106,33 @@ class Case:
             if part not in text:
                 found.append(f"history has {text!r}, without {part!r}")
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(Outcome):
+    """One behaviour. Either `error` is empty and the image is looked at, or the build must fail."""
+
+    name: str
+    dockerfile: str
+    """`{web}` stands for the address of a server that has the files in `web`."""
+    context: Files = field(default_factory=dict)
+    ignore: str | None = None
+    """The text of .dockerignore."""
+    dockerfile_name: str = "Dockerfile"
+    web: Mapping[str, bytes] = field(default_factory=dict)
+    directories: Mapping[str, Files] = field(default_factory=dict)
+    """Named contexts."""
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the BuildRequest."""
+    also: Callable[[ReadImage], object] | None = None
+    """A further look at the image, which returns False where it must not be so."""
+    error: tuple[str, ...] = ()
+    """Parts of the message, in any case."""
+    line: int | None = None
+
+    @property
+    def text(self) -> str:
+        return dedent(self.dockerfile)
 
 
 def _look(image: ReadImage, path: str, want: Is | str | None) -> list[str]:

@@ -1,24 +1,3 @@
-"""One Builder for all cases of a worker: what they share is what builds of a service share."""
+from tests.support.builders import builder
 
-import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-from anyio import connect_tcp
-
-from asynckaniko.build.builder import Builder
-from asynckaniko.settings import Settings
-
-
-@pytest.fixture(scope="session")
-async def builder(
-    private_tmpdir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Builder]:
-    # With its first stream a loop opens a spare descriptor, which lives as long as the loop.
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        async with await connect_tcp(*server.getsockname()):
-            pass
-    state = tmp_path_factory.mktemp("conformance") / "state"
-    async with Builder(Settings(state_dir=state)) as builder:
-        yield builder
+__all__ = ["builder"]

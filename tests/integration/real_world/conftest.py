@@ -1,0 +1,3 @@
+from tests.support.builders import builder
+
+__all__ = ["builder"]

@@ -1,0 +1,2 @@
+module server
+require example.org/router v1.2.3
