@@ -22,6 +22,8 @@ from asynckaniko.batch.tasks import ClusterPlan
 from asynckaniko.errors import HostError, UsageError
 
 _LOG = logging.getLogger(__name__)
+_FAILURES = (httpx2.HTTPError, KeyError)
+"""What a call raises where a server refuses or is not there; see _http_error."""
 _CONFLICT, _GONE, _NOT_FOUND = 409, 410, 404
 _WATCH_SECONDS = 240
 Result = TypeVar("Result")
@@ -113,9 +115,10 @@ class Cluster:
             if all(is_finished(job) for job in mine.values()):
                 return mine
             try:
-                await self._change(batch, version)
+                await self._change(batch, version, {name: _state(mine[name]) for name in mine})
                 failures = 0
-            except httpx2.HTTPError as error:
+            except _FAILURES as failure:
+                error = _http_error(failure)
                 failures += 1
                 await self._pause(error, failures)
 
@@ -185,8 +188,8 @@ class Cluster:
 
         return await self._retry(read)
 
-    async def _change(self, batch: str, version: str) -> None:
-        """Return when a Job of the batch has changed since `version`, or after a while."""
+    async def _change(self, batch: str, version: str, known: Mapping[str, Any]) -> None:
+        """Return when a Job is no longer as it is `known` since `version`, or after a while."""
         watch = self._client.watch(
             Job,
             namespace=self._namespace,
@@ -195,11 +198,14 @@ class Cluster:
             server_timeout=_WATCH_SECONDS,
         )
         try:
-            async for _ in watch:
-                return
-        except ApiError as error:
-            # The version is too old to watch from: list again.
-            if _code(error) != _GONE:
+            async for kind, job in watch:
+                # A server may begin with what there is already.
+                name = job.metadata.name
+                if name in known and (kind == "DELETED" or _state(job) != known[name]):
+                    return
+        except _FAILURES as failure:
+            # Gone: the version is too old to watch from. List again.
+            if _code(_http_error(failure)) != _GONE:
                 raise
         finally:
             await watch.aclose()
@@ -211,7 +217,8 @@ class Cluster:
             attempt += 1
             try:
                 return await call()
-            except httpx2.HTTPError as error:
+            except _FAILURES as failure:
+                error = _http_error(failure)
                 code = _code(error)
                 lasting = code is not None and code < 500 and code != 429
                 if lasting or attempt >= self._patience.attempts:
@@ -248,6 +255,13 @@ def is_finished(job: Any) -> bool:
     return any(c.type in {"Complete", "Failed"} and c.status == "True" for c in conditions)
 
 
+def _state(job: Any) -> tuple[Any, ...]:
+    status = job.status
+    if status is None:
+        return (None, None, None, False)
+    return (status.active, status.succeeded, status.failed, is_finished(job))
+
+
 def read_indexes(text: str | None) -> set[int]:
     """Read `0,2-4` as a Job's status has it."""
     found: set[int] = set()
@@ -282,6 +296,15 @@ def _message(text: str) -> Mapping[str, Any]:
 
 def _created(pod: Any) -> Any:
     return str(pod.metadata.creationTimestamp or "")
+
+
+def _http_error(error: Exception) -> httpx2.HTTPError:
+    """Find the HTTP error; lightkube trips over answers of proxies, which have no Content-Type."""
+    if isinstance(error, httpx2.HTTPError):
+        return error
+    if isinstance(error.__context__, httpx2.HTTPError):
+        return error.__context__
+    raise error
 
 
 def _code(error: BaseException | None) -> int | None:

@@ -1,9 +1,11 @@
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
+from asynckaniko.batch.expand import load
 from asynckaniko.batch.kubernetes import render_job, render_plan
 from asynckaniko.batch.tasks import ClusterPlan, plan_cluster
 from asynckaniko.cli.batch_cluster import render_yaml
@@ -190,3 +192,19 @@ def test_job_needs_to_know_its_image() -> None:
 
     with pytest.raises(UsageError, match=r"engine\.kubernetes\.image is missing"):
         render_job(plan, plan.jobs[0], batch.kubernetes)
+
+
+DEPLOYED = Path(__file__).parents[3] / "deploy/kubernetes/batch"
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_deployed_accounts_and_example_are_valid_for_kubernetes(minor: str) -> None:
+    example = DEPLOYED / "images.yaml"
+    batch = load(example.read_bytes(), str(example), directory=DEPLOYED)
+    plan = plan_cluster(batch, {})
+    accounts = list(YAML(typ="safe").load_all((DEPLOYED / "rbac.yaml").read_text()))
+    jobs = [render_job(plan, job, batch.kubernetes) for job in plan.jobs]
+
+    assert len(jobs) == 6
+    for document in [*accounts, render_plan(plan, batch.kubernetes), *jobs]:
+        kubernetes_validate.validate(document, minor, strict=True)
