@@ -21,6 +21,7 @@ from asynckaniko.cache.remote import RemoteCache
 from asynckaniko.concurrency import single_error
 from asynckaniko.errors import AsynckanikoError
 from asynckaniko.events import BuildWarning, CacheMissed
+from asynckaniko.oci import media_types
 from asynckaniko.oci.digest import DiffID
 from asynckaniko.oci.reference import Reference
 
@@ -139,9 +140,15 @@ class StepCache:
     async def _ask(self, step: StepKey) -> BaseLayer | None:
         for cache in self._caches:
             layer = await cache.get(step.key, emit=self._run.emit)
-            if layer is not None:
+            if layer is not None and self._fits(layer):
                 return BaseLayer(layer.descriptor, layer.diff_id, layer.origin, step.key)
         return None
+
+    def _fits(self, layer: CachedLayer) -> bool:
+        """Tell whether the image's format has a type for the layer: Docker's has none for zstd."""
+        compression = media_types.to_oci(layer.descriptor.media_type)
+        is_docker = self._run.request.image_format == "docker"
+        return not (is_docker and compression == media_types.OCI_LAYER_ZSTD)
 
     def _take(self, planned: PlannedStage, found: dict[tuple[int, int], BaseLayer]) -> None:
         """Use the hits of a stage up to its first miss.
@@ -206,7 +213,7 @@ class StepCache:
         """
         if self._options is None or not self._options.local:
             return
-        layers = self._run.resources.layers
+        layers = self._run.resources.inner.layers
         for diff_id, upper, size in self._kept:
             if layers.find(diff_id) is None:
                 keep = partial(layers.add, diff_id, upper, implicit=[], size=size, of_step=True)
