@@ -48,8 +48,9 @@ class BatchProgress:
             self.sink(shown)
 
     def started(self, image: PlannedImage, attempt: int) -> None:
-        again = f", attempt {attempt}" if attempt > 1 else ""
-        self._say(logging.INFO, f"{image.name}: started{again}")
+        """Tell of another attempt; the first shows in its steps."""
+        if attempt > 1:
+            self._say(logging.INFO, f"{image.name}: attempt {attempt}")
 
     def ended(self, outcome: Outcome) -> None:
         took = seconds_text(outcome.seconds)
@@ -81,6 +82,8 @@ class BatchProgress:
             case BuildWarning(message=message):
                 return replace(event, message=f"{image}: {message}")
             case OutputWritten(path=path) if Path(path).is_relative_to(self.hidden):
+                return None
+            case BaseResolved(reference=reference) if str(self.hidden) in reference:
                 return None
             case BaseResolved(reference=reference, digest=digest):
                 return self._once((reference, digest), event)
