@@ -91,4 +91,24 @@ CASES = (
         context={"f": "f"},
         tree={"ignored": "f", "again": "f"},
     ),
+    Case(
+        name="the context itself cannot be ignored",
+        dockerfile="""\
+            FROM scratch
+            COPY . /
+        """,
+        ignore="/\n.\n",
+        context={"f": "f"},
+        tree={"f": "f"},
+    ),
+    Case(
+        name="characters that mean something elsewhere are themselves",
+        dockerfile="""\
+            FROM scratch
+            COPY . /
+        """,
+        ignore="x[*]\n^a\n\\d\n",
+        context={"x*": "", "xy": "", "^a": "", "a": "", "d": "", "5": ""},
+        tree={"x*": GONE, "xy": "", "^a": GONE, "a": "", "d": GONE, "5": ""},
+    ),
 )
