@@ -5,9 +5,20 @@ from pathlib import Path
 from typing import TypeAlias
 
 from perf.scenarios.app import app
+from perf.scenarios.bigblob import bigblob
+from perf.scenarios.manyfiles import manyfiles
+from perf.scenarios.manyruns import manyruns
 from perf.scenarios.metadata import metadata
+from perf.scenarios.multistage import multistage
 
 Scenario: TypeAlias = Callable[[Path, str], None]
 """Writes a context with its Dockerfile into a directory, on the base image of that reference."""
 
-SCENARIOS: dict[str, Scenario] = {"app": app, "metadata": metadata}
+SCENARIOS: dict[str, Scenario] = {
+    "app": app,
+    "manyfiles": manyfiles,
+    "bigblob": bigblob,
+    "manyruns": manyruns,
+    "multistage": multistage,
+    "metadata": metadata,
+}
