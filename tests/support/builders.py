@@ -8,6 +8,7 @@ import pytest
 from anyio import connect_tcp
 
 from asynckaniko.build.builder import Builder
+from asynckaniko.build.request import BuildRequest
 from asynckaniko.settings import Settings
 
 
@@ -20,5 +21,9 @@ async def builder(
         async with await connect_tcp(*server.getsockname()):
             pass
     state = tmp_path_factory.mktemp("builder") / "state"
+    context = tmp_path_factory.mktemp("first")
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\nWORKDIR /w\n")
     async with Builder(Settings(state_dir=state)) as builder:
+        # What starts when it is needed is there before the first test counts processes.
+        await builder.build(BuildRequest(context=str(context)))
         yield builder

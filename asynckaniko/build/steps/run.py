@@ -47,6 +47,10 @@ def prepare_run(state: "StageState", instruction: Run) -> PreparedRun:
             f"RUN --security={instruction.security} needs privileges that no build has here;"
             " only --security=sandbox exists"
         )
+    for device in instruction.devices:
+        name, *options = device.split(",")
+        if "required" in options or "required=true" in options:
+            raise StepFailed(f"RUN --device={name}: required, but no build has devices here")
     argv, script = _argv(state, instruction)
     return PreparedRun(instruction, argv, script, _history_text(state, instruction, argv))
 
