@@ -28,12 +28,13 @@ def agent(tmp_path: Path) -> Iterator[Path]:
     try:
         make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "the-key", "-f", str(key)]
         subprocess.run(make, check=True, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not socket.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
         add = ["ssh-add", "-q", str(key)]
         environment = {"PATH": "/usr/bin:/bin", "SSH_AUTH_SOCK": str(socket)}
-        subprocess.run(add, check=True, env=environment, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        # The socket is there a moment before anyone listens.
+        while subprocess.run(add, env=environment, stdin=subprocess.DEVNULL).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         yield socket
     finally:
         process.terminate()
