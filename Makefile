@@ -10,7 +10,7 @@ JOBS ?= 2
 TESTS ?=
 MADE := .demo .image .test .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist perf/work perf/results
 
-.PHONY: help demo image test check lint types format fast perf setup clean demo-packages test-packages
+.PHONY: help demo image test check lint types format fast soak perf setup clean demo-packages test-packages
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ format: .venv/.dev ## Rewrite the sources in the project's format
 
 fast: .venv/.dev ## Run the tests that need no server and no base image, in seconds
 	$(PYTHON) -m pytest tests/unit tests/architecture
+
+soak: .venv/.dev test-packages ## Kill builds while they write caches, a hundred times; takes about ten minutes
+	$(PYTHON) -m pytest -n 0 -s tests/soak/killed_writers.py
 
 perf: .venv/.dev test-packages ## Measure whole builds; make perf ARGS=--help tells how
 	$(PYTHON) -m perf $(ARGS)
