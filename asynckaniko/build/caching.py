@@ -79,6 +79,9 @@ class StepCache:
         """Compute the keys and fill in `hits` of the planned stages."""
         if self._options is None or not (self._caches or self._options.inline):
             return
+        if self._local is not None:
+            for key in self._damaged:
+                await self._local.drop(key)
         maker = KeyMaker(self._run)
         with single_error():
             await maker.make()

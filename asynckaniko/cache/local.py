@@ -4,6 +4,7 @@ An entry is a small file named by its key; the layer itself is a blob of the blo
 processes may share them: both appear by rename, and a blob that is gone makes its entries misses.
 """
 
+import hashlib
 import os
 import secrets
 import time
@@ -61,6 +62,23 @@ class LocalCache:
         with suppress(OSError):
             os.utime(path)
         return layer
+
+    async def drop(self, key: str) -> None:
+        """Forget an entry that proved damaged, and its layer if that has not its digest."""
+        await to_thread.run_sync(self._drop, key, limiter=self._disk)
+
+    def _drop(self, key: str) -> None:
+        path = self._directory / f"{key}.json"
+        with suppress(OSError, ValueError, KeyError, TypeError, AsynckanikoError):
+            document = orjson.loads(path.read_bytes())
+            digest = Descriptor.from_json(document["layer"], where=str(path)).digest
+            blob = self._blobs.path(digest)
+            with blob.open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+            if actual != digest.hex:
+                # Or it would stand in the way of the layer that is about to be made.
+                blob.unlink()
+        path.unlink(missing_ok=True)
 
     async def put(self, key: CacheKey, layer: CachedLayer, blob: Blob, *, emit: EventSink) -> None:
         """Keep a layer whose blob is a file on this machine. Raises HostError."""

@@ -277,6 +277,26 @@ async def test_layers_of_a_build_that_failed_are_put_all_the_same(site: Site) ->
     assert site.cached() == [True] * STEPS
 
 
+async def test_damaged_layer_of_the_state_directory_is_replaced(site: Site) -> None:
+    cache = Cache(copy_layers=True)
+    out = site.directory / "out"
+    cold = await site.build("app", cache=cache)
+    for layer in cold.manifest.layers[1:]:
+        blob = site.directory / "app" / "blobs" / layer.digest.hex
+        blob.write_bytes(bytes(layer.size))
+    for directory in (site.directory / "app/rootfs/layers").iterdir():
+        shutil.rmtree(directory) if directory.is_dir() else directory.unlink()
+    site.write(DOCKERFILE + "RUN cat /one /work/all > /seen\n")
+
+    await site.build("app", cache=cache, outputs=(OciLayout(path=out),))
+
+    assert read_layout(out).tree["seen"].content == b"one\none\na\n"
+    assert site.warnings()
+    await site.build("app", cache=cache, outputs=(OciLayout(path=out),))
+    assert site.cached() == [True] * (STEPS + 1)
+    assert site.warnings() == []
+
+
 async def warmed(site: Site) -> Cache:
     directory = site.directory / "bases"
     await warm(WarmRequest(directory=directory, images=(site.base,)), settings=Settings())
