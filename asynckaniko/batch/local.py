@@ -51,7 +51,7 @@ async def build_batch(
 ) -> list[Outcome]:
     """Build the images and tell what became of each, in the manifest's order.
 
-    The state file is written as images end, and once more when the batch is interrupted.
+    The state file is written at the start and as images end, so it holds whatever interrupts.
 
     Raises:
         ManifestError: something would keep a build from starting; nothing was built.
@@ -61,7 +61,6 @@ async def build_batch(
     options.state.write()
     limits = replace(options.settings.limits, builds=_most_builds(batch, options.rules))
     settings = replace(options.settings, limits=limits)
-    disk = CapacityLimiter(1)
 
     def ended(outcome: Outcome) -> None:
         on_end(outcome)
@@ -70,6 +69,22 @@ async def build_batch(
             # On the loop: it must be on the disk before whatever comes next.
             options.state.write()
 
+    async with _open(batch, options, settings, open_builder, emit) as builds:
+        schedule = Schedule(batch.images, builds, options.rules, on_start=on_start, on_end=ended)
+        await schedule.run()
+    return [_outcome(schedule, image) for image in batch.images]
+
+
+@asynccontextmanager
+async def _open(
+    batch: Batch,
+    options: LocalOptions,
+    settings: Settings,
+    open_builder: OpenBuilder,
+    emit: BatchSink,
+) -> AsyncIterator[LocalBuilds]:
+    """Start what the builds share, for the length of the block."""
+    disk = CapacityLimiter(1)
     async with (
         open_builder(settings) as builder,
         _scratch(settings, disk) as scratch,
@@ -92,16 +107,13 @@ async def build_batch(
         workshop = Workshop(
             builder=builder, settings=settings, registry=registry, inputs=inputs, scratch=scratch
         )
-        builds = LocalBuilds(
+        yield LocalBuilds(
             Requests(batch, options.around),
             workshop,
             done=dict(options.state.images),
             skip_existing=options.skip_existing,
             emit=emit,
         )
-        schedule = Schedule(batch.images, builds, options.rules, on_start=on_start, on_end=ended)
-        await schedule.run()
-    return [_outcome(schedule, image) for image in batch.images]
 
 
 def _outcome(schedule: Schedule, image: PlannedImage) -> Outcome:
