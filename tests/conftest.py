@@ -21,10 +21,8 @@ pytest_plugins = [
 ]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    # The first loop of a process opens libuv's pipe for signals, which stays: not a test's doing.
-    uvloop.new_event_loop().close()
     return "asyncio", {"use_uvloop": True}
 
 
