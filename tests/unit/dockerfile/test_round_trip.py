@@ -19,7 +19,7 @@ from tests.unit.dockerfile.printer import print_dockerfile
 from tests.unit.dockerfile.seeds import SEEDS
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "250"))
-"""The nightly run sets many more."""
+"""`.ci/run` sets more, and whoever looks for something may set many more."""
 NOWHERE = SourceSpan("", 0, 0)
 
 
