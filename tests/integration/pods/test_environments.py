@@ -10,6 +10,8 @@ from tests.support.images import Entry, Image, ReadImage, decompress, digest, di
 from tests.support.podsim import ENVIRONMENTS, LOCALHOST, Environment, UnpackedImage
 from tests.support.registry import Registry
 
+# The first test of a session may have to wait until the image is built.
+pytestmark = pytest.mark.timeout(600)
 EVERY: Mapping[str, Environment] = {**ENVIRONMENTS, "localhost": LOCALHOST}
 REFUSALS: Mapping[str, str] = {
     "runtime-default": r"seccompProfile: \{type: Unconfined\}",

@@ -15,6 +15,8 @@ from tests.support.images import Image, read_layout
 from tests.support.podsim import DEFAULT_CAPABILITIES, Environment, UnpackedImage
 from tests.support.registry import Registry
 
+# The first test of a session may have to wait until the image is built.
+pytestmark = pytest.mark.timeout(600)
 MOST_MEGABYTES = 120
 PYTHON = ("/kaniko/bin/python3", "-ISXutf8", "-c")
 WHAT_IS_LOADED = """
