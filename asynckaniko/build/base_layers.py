@@ -4,13 +4,10 @@ A layer can be needed in two forms: unpacked, under a stage that looks at files;
 is, for an output that has to hold or send it. A layer that is needed in both is fetched once.
 """
 
-import fcntl
 import hashlib
-import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,11 @@ from anyio import (
     create_task_group,
     move_on_after,
     to_thread,
-    wait_writable,
 )
 from anyio.abc import TaskGroup
 
+from asynckaniko.build.pipes import OpenDescriptor, open_pipe, write_all
+from asynckaniko.build.sides import RootfsSide
 from asynckaniko.build.sources import BaseLayer
 from asynckaniko.build.workspace import Resources
 from asynckaniko.cache.layer_cache import DamagedEntry
@@ -43,11 +41,9 @@ from asynckaniko.store.blobs import ArrivingBlob, BlobFile, Ingest
 from asynckaniko.store.layers import UnpackedLayer
 from asynckaniko.store.layout import LayoutReader
 
-_UNPACK = "asynckaniko.rootfs.apply_layer:unpack_layer"
 _SETTLE = "asynckaniko.rootfs.implicit:settle"
 _REMOVE = "asynckaniko.rootfs.remove:remove_trees"
 _MAKE = "asynckaniko.rootfs.directories:make_directories"
-_PIPE_SIZE = 1 << 20
 _CLEAN_UP_SECONDS = 60.0
 
 
@@ -57,26 +53,27 @@ class BaseLayers:
     def __init__(self, resources: Resources, tasks: TaskGroup) -> None:
         self._resources = resources
         self._tasks = tasks
-        self._unpacking: SingleFlight[DiffID, UnpackedLayer] = SingleFlight(tasks)
+        self._unpacking: SingleFlight[tuple[Path, DiffID], UnpackedLayer] = SingleFlight(tasks)
         self._arriving: dict[Digest, ArrivingBlob] = {}
         self._kept: dict[Digest, Event] = {}
         self._damaged_copies: set[Path] = set()
         self._verified_copies: set[Path] = set()
         self._downloads = CapacityLimiter(resources.settings.limits.downloads)
 
-    def are_unpacked(self, layers: Sequence[BaseLayer]) -> bool:
-        """Tell whether every layer lies unpacked in the store."""
-        return all(self._resources.layers.find(layer.diff_id) for layer in layers)
+    def are_unpacked(self, layers: Sequence[BaseLayer], side: RootfsSide) -> bool:
+        """Tell whether every layer lies unpacked in the side's store."""
+        return all(side.layers.find(layer.diff_id) for layer in layers)
 
-    def reserve(self, layers: Sequence[BaseLayer]) -> None:
+    def reserve(self, layers: Sequence[BaseLayer], side: RootfsSide) -> None:
         """Announce that `stack(keep=True)` will store these blobs: readers wait for that."""
         for layer in layers:
-            if self._resources.layers.find(layer.diff_id) is None:
+            if side.layers.find(layer.diff_id) is None:
                 self._kept.setdefault(layer.descriptor.digest, Event())
 
     async def stack(
         self,
         layers: Sequence[BaseLayer],
+        side: RootfsSide,
         *,
         below: Sequence[str] = (),
         keep: bool,
@@ -94,7 +91,7 @@ class BaseLayers:
         unpacked: dict[int, UnpackedLayer] = {}
 
         async def unpack(position: int, layer: BaseLayer) -> None:
-            unpacked[position] = await self._unpacked(layer, keep=keep, emit=emit)
+            unpacked[position] = await self._unpacked(layer, side, keep=keep, emit=emit)
 
         with single_error():
             async with create_task_group() as tasks:
@@ -104,26 +101,31 @@ class BaseLayers:
         for position in range(len(layers)):
             layer_on_disk = unpacked[position]
             directory = await self.settle(
-                layer_on_disk.directory, layer_on_disk.implicit, [*below, *directories]
+                layer_on_disk.directory, layer_on_disk.implicit, [*below, *directories], side
             )
             directories.append(directory)
         return directories
 
-    async def _unpacked(self, layer: BaseLayer, *, keep: bool, emit: EventSink) -> UnpackedLayer:
-        known = self._resources.layers.find(layer.diff_id)
-        if known is not None:
-            emit(LayerReused(layer.descriptor.digest, layer.descriptor.size))
-            return known
+    async def _unpacked(
+        self, layer: BaseLayer, side: RootfsSide, *, keep: bool, emit: EventSink
+    ) -> UnpackedLayer:
         try:
+            known = side.layers.find(layer.diff_id)
+            if known is not None:
+                emit(LayerReused(layer.descriptor.digest, layer.descriptor.size))
+                return known
             return await self._unpacking.do(
-                layer.diff_id, lambda: self._unpack(layer, keep=keep, emit=emit)
+                (side.root, layer.diff_id),
+                lambda: self._unpack(layer, side, keep=keep, emit=emit),
             )
         finally:
             stored = self._kept.pop(layer.descriptor.digest, None)
             if stored is not None:
                 stored.set()
 
-    async def _unpack(self, layer: BaseLayer, *, keep: bool, emit: EventSink) -> UnpackedLayer:
+    async def _unpack(
+        self, layer: BaseLayer, side: RootfsSide, *, keep: bool, emit: EventSink
+    ) -> UnpackedLayer:
         descriptor = layer.descriptor
         started = time.monotonic()
         # Not below the asking build's directory: its end must not take the tree from the others.
@@ -145,11 +147,12 @@ class BaseLayers:
             stored = self.stored(layer)
             if stored is not None:
                 with stored.path.open("rb") as file:
-                    result = await self._resources.work(_UNPACK, arguments, fds=[file.fileno()])
+                    fds = [file.fileno()]
+                    result = await side.work(side.unpack_job, arguments, fds=fds)
             else:
                 emit(LayerPullStarted(descriptor.digest, descriptor.size))
-                result = await self._unpack_while_downloading(layer, arguments, keep, emit)
-            found = self._resources.layers.add(
+                result = await self._unpack_while_downloading(layer, side, arguments, keep, emit)
+            found = side.layers.add(
                 layer.diff_id,
                 directory,
                 implicit=result["implicit"],
@@ -158,9 +161,9 @@ class BaseLayers:
             )
         except BaseException as error:
             with move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                await self._resources.inner.call(_REMOVE, {"paths": [directory]})
+                await side.call(_REMOVE, {"paths": [directory]})
             if isinstance(error, IntegrityError) and self._give_up_copy(layer, stored, error, emit):
-                return await self._unpack(layer, keep=keep, emit=emit)
+                return await self._unpack(layer, side, keep=keep, emit=emit)
             raise _blamed(layer, error) from error.__cause__
         if stored is None:
             seconds = time.monotonic() - started
@@ -168,37 +171,44 @@ class BaseLayers:
         return found
 
     async def _unpack_while_downloading(
-        self, layer: BaseLayer, arguments: dict[str, Any], keep: bool, emit: EventSink
+        self,
+        layer: BaseLayer,
+        side: RootfsSide,
+        arguments: dict[str, Any],
+        keep: bool,
+        emit: EventSink,
     ) -> Any:
         """Let the bytes flow from the socket through a pipe into the process that unpacks.
 
         Downloads have a limit of their own: what waits for the network must not keep processes
         that have work to do from starting.
         """
-        with _pipe() as (read_end, write_end), single_error():
+        with open_pipe() as (read_end, write_end), single_error():
             if not keep:
                 async with self._downloads, create_task_group() as tasks:
                     tasks.start_soon(self._feed, layer, write_end, emit)
-                    return await self._resources.inner.call(_UNPACK, arguments, fds=[read_end])
+                    return await side.call(side.unpack_job, arguments, fds=[read_end])
             with self._resources.blobs.ingest(layer.descriptor.digest) as ingest:
                 async with self._downloads, create_task_group() as tasks:
                     tasks.start_soon(self._feed, layer, write_end, emit)
                     fds = [read_end, ingest.file]
-                    result = await self._resources.inner.call(_UNPACK, arguments, fds=fds)
+                    result = await side.call(side.unpack_job, arguments, fds=fds)
                 ingest.commit()
                 return result
 
-    async def _feed(self, layer: BaseLayer, write_end: "_Descriptor", emit: EventSink) -> None:
+    async def _feed(self, layer: BaseLayer, write_end: OpenDescriptor, emit: EventSink) -> None:
         assert isinstance(layer.origin, Repository)
         # The unpacking process verifies digest and size: it has the bytes at hand anyway.
         async with self._resources.registry.read_blob(
             layer.origin, layer.descriptor, emit=emit, verify=False
         ) as chunks:
             async for chunk in chunks:
-                await _write(write_end.number, chunk)
+                await write_all(write_end.number, chunk)
         write_end.close()
 
-    async def settle(self, directory: str, implicit: Sequence[str], below: Sequence[str]) -> str:
+    async def settle(
+        self, directory: str, implicit: Sequence[str], below: Sequence[str], side: RootfsSide
+    ) -> str:
         """Return the layer's directory, or one corrected for what is below it.
 
         A layer without entries for its parent directories must leave them as they are below, and
@@ -206,17 +216,16 @@ class BaseLayers:
         """
         if not implicit or not below:
             return directory
-        inner = self._resources.inner
         scratch = f"layers/.settle-{secrets.token_hex(6)}"
         try:
-            await inner.call(_MAKE, {"paths": [scratch]})
+            await side.call(_MAKE, {"paths": [scratch]})
             arguments = {"lowers": list(below), "layer": directory, "implicit": list(implicit)}
-            settled: str = await self._resources.work(_SETTLE, {**arguments, "scratch": scratch})
+            settled: str = await side.work(_SETTLE, {**arguments, "scratch": scratch})
         finally:
             with move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                await inner.call(_REMOVE, {"paths": [scratch]})
+                await side.call(_REMOVE, {"paths": [scratch]})
         if settled != directory:
-            self._resources.layers.mark_settled(settled, of=directory)
+            side.layers.mark_settled(settled, of=directory)
         return settled
 
     def stored(self, layer: BaseLayer) -> BlobFile | None:
@@ -354,39 +363,3 @@ def _blamed(layer: BaseLayer, error: BaseException) -> BaseException:
 def _digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-class _Descriptor:
-    """A file descriptor that is closed once."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def close(self) -> None:
-        if self.number >= 0:
-            os.close(self.number)
-            self.number = -1
-
-
-@contextmanager
-def _pipe() -> Iterator[tuple[int, _Descriptor]]:
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    writer = _Descriptor(write_end)
-    os.set_blocking(write_end, False)
-    # A bigger pipe means fewer turns of the event loop; its size is limited per user.
-    with suppress(PermissionError):
-        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-    try:
-        yield read_end, writer
-    finally:
-        os.close(read_end)
-        writer.close()
-
-
-async def _write(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(file, view) :]
-        except BlockingIOError:
-            await wait_writable(file)

@@ -3,7 +3,14 @@
 import math
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +30,7 @@ from asynckaniko.build.base_layers import BaseLayers
 from asynckaniko.build.execute import execute
 from asynckaniko.build.housekeeping import Housekeeping
 from asynckaniko.build.request import BuildRequest, BuildResult
+from asynckaniko.build.sides import LazyServer, ListedSide, NamespacedSide
 from asynckaniko.build.workspace import Resources
 from asynckaniko.build.write_back import WriteBack
 from asynckaniko.cache.eviction import Bounds
@@ -30,10 +38,10 @@ from asynckaniko.concurrency import leaves, single_error
 from asynckaniko.errors import AsynckanikoError, host_error
 from asynckaniko.events import BuildWarning, Event, EventSink, ignore
 from asynckaniko.isolation.fork_server import ForkServer
+from asynckaniko.isolation.namespaces import Confinement
 from asynckaniko.registry.client import RegistryClient
-from asynckaniko.settings import Settings
+from asynckaniko.settings import IsolationOptions, Settings
 from asynckaniko.store.blobs import BlobStore
-from asynckaniko.store.layers import LayerStore
 from asynckaniko.store.state import StateDirectory
 
 _CHECK = "asynckaniko.isolation.probe:check_state_directory"
@@ -71,6 +79,23 @@ async def _check_state(state: StateDirectory, inner: ForkServer) -> None:
         finally:
             with move_on_after(_CLEAN_UP_SECONDS, shield=True):
                 await inner.call(_REMOVE, {"paths": [scratch]})
+
+
+@asynccontextmanager
+async def _start_inner(
+    state: StateDirectory, isolation: IsolationOptions, disk: CapacityLimiter
+) -> AsyncIterator[ForkServer]:
+    confinement = Confinement(mode=isolation.mode, shared_pids=isolation.shared_pids)
+    async with ForkServer.start(
+        directory=state.rootfs, preload=_INNER_MODULES, namespaces=True, confinement=confinement
+    ) as inner:
+        await to_thread.run_sync(state.claim_rootfs, inner.root_id, limiter=disk)
+        await _check_state(state, inner)
+        yield inner
+
+
+def _start_outer(state: StateDirectory) -> AbstractAsyncContextManager[ForkServer]:
+    return ForkServer.start(directory=state.root, preload=_OUTER_MODULES, namespaces=False)
 
 
 @contextmanager
@@ -117,27 +142,27 @@ class Builder:
         self._housekeeping: Housekeeping
 
     async def __aenter__(self) -> Self:
-        """Open the state directory and start the helper processes.
+        """Open the state directory; helper processes start when a build needs them.
 
         Raises:
-            HostError: the state directory cannot be used, or no isolation is permitted here.
+            HostError: the state directory cannot be used.
         """
         async with AsyncExitStack() as entering:
             settings = self._settings
             limits = settings.limits
             disk = CapacityLimiter(limits.disk_threads)
             state = await to_thread.run_sync(StateDirectory, settings.state_dir, limiter=disk)
+            # First, so last to end: what is cancelled meanwhile cleans up after itself there.
+            serving = await entering.enter_async_context(create_task_group())
+            outer = LazyServer(partial(_start_outer, state), serving)
+            namespaced = LazyServer(partial(_start_inner, state, settings.isolation, disk), serving)
+            entering.callback(outer.stop)
+            entering.callback(namespaced.stop)
             tasks = await entering.enter_async_context(create_task_group())
             # Left by an error or not: shared downloads end with the Builder.
             entering.callback(tasks.cancel_scope.cancel)
-            inner = await entering.enter_async_context(
-                ForkServer.start(directory=state.rootfs, preload=_INNER_MODULES, namespaces=True)
-            )
-            await to_thread.run_sync(state.claim_rootfs, inner.root_id, limiter=disk)
-            await _check_state(state, inner)
-            outer = await entering.enter_async_context(
-                ForkServer.start(directory=state.root, preload=_OUTER_MODULES, namespaces=False)
-            )
+            processes = CapacityLimiter(limits.processes)
+            inner = NamespacedSide(state.rootfs, processes, namespaced)
             registry = await entering.enter_async_context(
                 RegistryClient(
                     settings.registry,
@@ -157,11 +182,11 @@ class Builder:
                 settings=settings,
                 state=state,
                 inner=inner,
+                listed=ListedSide(state.listed, processes, outer),
                 outer=outer,
                 registry=registry,
                 blobs=blobs,
-                layers=LayerStore(state.rootfs),
-                processes=CapacityLimiter(limits.processes),
+                processes=processes,
                 commands=CapacityLimiter(max(limits.processes, os.cpu_count() or 1)),
                 disk=disk,
                 write_back=self._write_back,

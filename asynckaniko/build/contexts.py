@@ -80,9 +80,10 @@ class BuildContexts:
                         yield cls(request, resources, emit, scratch=scratch, tasks=tasks)
                         tasks.cancel_scope.cancel()
             finally:
-                # Also after cancellation; bounded, since a stuck disk must not hold the process.
-                with move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                    await resources.outer.call(_REMOVE, {"paths": [str(scratch)]})
+                if not _remove_empty(scratch):
+                    # Also after cancellation; bounded: a stuck disk must not hold the process.
+                    with move_on_after(_CLEAN_UP_SECONDS, shield=True):
+                        await resources.outer.call(_REMOVE, {"paths": [str(scratch)]})
 
     def new_directory(self) -> Path:
         """Name a directory of this build that does not exist yet."""
@@ -254,6 +255,15 @@ class BuildContexts:
             self._arrivals[key] = arrival
             self._tasks.start_soon(arrival.fetch)
         return self._arrivals[key]
+
+
+def _remove_empty(directory: Path) -> bool:
+    try:
+        directory.rmdir()
+    except OSError:
+        # Something was fetched into it.
+        return False
+    return True
 
 
 async def arrived(source: Source, *, needed: bool = True) -> Settled:

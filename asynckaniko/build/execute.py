@@ -8,6 +8,7 @@ from anyio.abc import TaskGroup
 
 from asynckaniko.build.base_layers import BaseLayers
 from asynckaniko.build.caching import StepCache
+from asynckaniko.build.commands import first_command, refuse_without_commands
 from asynckaniko.build.context import BuildRun
 from asynckaniko.build.contexts import BuildContexts
 from asynckaniko.build.export import Exporter, needs_local_blobs, push_references
@@ -205,6 +206,12 @@ async def run_stages(run: BuildRun, damaged: set[str]) -> BuildResult:
     for planned in run.plan.in_order():
         if planned.index in needed:
             stages[planned.index] = StageRun(run, planned, stages, planned.index in lineage)
+    command = first_command(run.plan, needed)
+    if command is not None:
+        run.workspace.command = (command.span, run.dockerfile.text)
+        refuse_without_commands(run, command)
+        # Now, so that it is ready when the base is; the step that needs it says what went wrong.
+        run.tasks.start_soon(run.workspace.side)
     for stage in stages.values():
         run.tasks.start_soon(stage.build)
     target = stages[run.plan.target]

@@ -17,6 +17,7 @@ from anyio import CapacityLimiter, Lock, to_thread
 
 from asynckaniko.cache.contents import Contents, Stored
 from asynckaniko.cache.eviction import Bounds, choose
+from asynckaniko.context.arrival import Jobs
 from asynckaniko.errors import host_error
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.settings import Settings
@@ -42,7 +43,7 @@ class Pruned:
 class Housekeeping:
     """Looks after one state directory."""
 
-    def __init__(self, state: StateDirectory, inner: ForkServer, disk: CapacityLimiter) -> None:
+    def __init__(self, state: StateDirectory, inner: Jobs, disk: CapacityLimiter) -> None:
         """`inner` runs as the owner of the trees below `rootfs`."""
         self._state = state
         self._inner = inner

@@ -32,7 +32,6 @@ from asynckaniko.oci.config import History, ImageConfig
 
 _COMMENT = "asynckaniko"
 _PACK = "asynckaniko.rootfs.pack_layer:pack_upper"
-_UNPACK = "asynckaniko.rootfs.apply_layer:unpack_layer"
 
 
 @dataclass(slots=True)
@@ -78,12 +77,11 @@ class StageRun:
             await parent.done.wait()
             self.layers = list(parent.layers)
         self.state = StageState.start(self.run, self.planned, parent.state if parent else None)
-        base_layers = self.run.base_layers
         self.files = StageFiles(
             parent.files if parent else None,
             fetch=self._fetch,
             unpack=self._unpack,
-            is_here=base_layers.are_unpacked,
+            is_here=self._are_here,
         )
         if isinstance(base, FromImage):
             self._add_base_layers(base.image.layers)
@@ -94,7 +92,9 @@ class StageRun:
 
     def _add_base_layers(self, layers: Sequence[BaseLayer]) -> None:
         if self._keeps_blobs and self._will_look_at_files():
-            self.run.base_layers.reserve(layers)
+            # Both sides would fetch a layer that they do not have.
+            for side in self.run.workspace.candidates:
+                self.run.base_layers.reserve(layers, side)
         for layer in layers:
             self._add(layer)
 
@@ -110,9 +110,14 @@ class StageRun:
         return self.in_image and self.run.keep_blobs
 
     async def _fetch(self, layers: Sequence[BaseLayer], below: Stack) -> Stack:
+        side = await self.run.workspace.side()
         return await self.run.base_layers.stack(
-            layers, below=below, keep=self._keeps_blobs, emit=self.run.emit
+            layers, side, below=below, keep=self._keeps_blobs, emit=self.run.emit
         )
+
+    def _are_here(self, layers: Sequence[BaseLayer]) -> bool:
+        sides = self.run.workspace.candidates
+        return any(self.run.base_layers.are_unpacked(layers, side) for side in sides)
 
     def _will_look_at_files(self) -> bool:
         """Tell, before the first step, that some step will look at the base for certain."""
@@ -201,7 +206,7 @@ class StageRun:
             **run.layer_files.job_arguments(),
         }
         try:
-            result = await run.resources.work(_PACK, arguments, fds=[ingest.file])
+            result = await run.resources.inner.work(_PACK, arguments, fds=[ingest.file])
         except AsynckanikoError as error:
             stage = self.planned
             to_blame = stage.instructions[position] if position >= 0 else stage.stage.base
@@ -230,12 +235,13 @@ class StageRun:
     async def _unpack(self, layer: StepLayer, below: Stack) -> str:
         """Give a step that is only a layer its directory, because someone looks after all."""
         packed = await layer.packed()
+        side = await self.run.workspace.side()
         (parent,) = await self.run.workspace.directories("packed")
         directory = f"{parent}/diff"
         limits = self.run.resources.settings.limits
         with packed.blob.path.open("rb") as file:
-            result = await self.run.resources.work(
-                _UNPACK,
+            result = await side.work(
+                side.unpack_job,
                 {
                     "directory": directory,
                     "media_type": packed.descriptor.media_type,
@@ -246,7 +252,7 @@ class StageRun:
                 },
                 fds=[file.fileno()],
             )
-        return await self.run.base_layers.settle(directory, result["implicit"], below)
+        return await self.run.base_layers.settle(directory, result["implicit"], below, side)
 
 
 def one_line(instruction: StageInstruction) -> str:

@@ -1,20 +1,19 @@
 """What the builds of one Builder share, and one build's own scratch space."""
 
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from anyio import CapacityLimiter, move_on_after
+from anyio import CapacityLimiter, Lock, move_on_after
 
+from asynckaniko.build.sides import LazyServer, ListedSide, NamespacedSide, RootfsSide
 from asynckaniko.build.write_back import WriteBack
-from asynckaniko.isolation.fork_server import ForkServer
+from asynckaniko.errors import HostError, SourceSpan
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import Settings
 from asynckaniko.store.blobs import BlobStore
-from asynckaniko.store.layers import LayerStore
 from asynckaniko.store.state import StateDirectory
 
 _CLEAN_UP_SECONDS = 60.0
@@ -26,11 +25,11 @@ class Resources:
 
     settings: Settings
     state: StateDirectory
-    inner: ForkServer
-    outer: ForkServer
+    inner: NamespacedSide
+    listed: ListedSide
+    outer: LazyServer
     registry: RegistryClient
     blobs: BlobStore
-    layers: LayerStore
     processes: CapacityLimiter
     """Helper processes that unpack, copy or pack."""
     commands: CapacityLimiter
@@ -38,54 +37,89 @@ class Resources:
     disk: CapacityLimiter
     write_back: WriteBack
 
-    async def work(
-        self, function: str, arguments: Mapping[str, Any], *, fds: Sequence[int] = ()
-    ) -> Any:
-        """Run a rootfs job inside the namespaces, within the limit on helper processes."""
-        async with self.processes:
-            return await self.inner.call(function, arguments, fds=fds)
-
 
 @dataclass(slots=True)
 class Workspace:
-    """Directories of one build below `rootfs/builds/<id>`; removed when the build ends."""
+    """Directories of one build below `builds/<id>` of its side; removed when the build ends."""
 
     resources: Resources
     identifier: str
+    command: tuple[SourceSpan, str] | None = None
+    """The first RUN that will be run, and the Dockerfile: it is to blame if none can be."""
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _choosing: Lock = field(default_factory=Lock)
+    _side: RootfsSide | None = None
+    _refusal: HostError | None = None
+    _is_used: bool = False
 
     @classmethod
     @asynccontextmanager
     async def open(cls, resources: Resources) -> AsyncIterator["Workspace"]:
-        """Make a build's directory for the length of the block."""
+        """Name a build, whose directories go with the block."""
         with resources.state.new_build() as identifier:
             workspace = cls(resources, identifier)
             try:
-                # Inside: a call that is cancelled may have done its work.
-                await resources.inner.call(
-                    "asynckaniko.rootfs.directories:make_directories", {"paths": [workspace.root]}
-                )
                 yield workspace
             finally:
-                # Also after cancellation; bounded, since a stuck disk must not hold the process.
-                with move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                    await resources.inner.call(
-                        "asynckaniko.rootfs.remove:remove_trees", {"paths": [workspace.root]}
-                    )
+                await workspace._remove()
+
+    async def side(self) -> RootfsSide:
+        """Return where this build's files are; the first call decides it.
+
+        Raises IsolationUnavailable, UnsuitableStateDir, HostError: always the same object.
+        """
+        async with self._choosing:
+            if self._refusal is not None:
+                raise self._refusal
+            if self._side is None:
+                try:
+                    self._side = await self._choose()
+                except HostError as error:
+                    self._refusal = error.at(*self.command) if self.command else error
+                    raise
+            return self._side
+
+    async def _choose(self) -> RootfsSide:
+        inner, listed = self.resources.inner, self.resources.listed
+        mode = self.resources.settings.isolation.mode
+        if mode == "none" or (mode == "auto" and not self.command and not await inner.works()):
+            return listed
+        await inner.start()
+        return inner
+
+    @property
+    def candidates(self) -> tuple[RootfsSide, ...]:
+        """The sides that may be chosen."""
+        inner, listed = self.resources.inner, self.resources.listed
+        match self.resources.settings.isolation.mode:
+            case "none":
+                return (listed,)
+            case "auto" if not self.command:
+                return (inner, listed)
+            case _:
+                return (inner,)
 
     @property
     def root(self) -> str:
         return f"builds/{self.identifier}"
 
     def host_path(self, path: str) -> Path:
-        """Name a path of the rootfs side as the main process sees it."""
-        return self.resources.state.rootfs / path
+        """Name a path of the namespaced side as the main process sees it."""
+        return self.resources.inner.root / path
 
     async def directories(self, *names: str) -> list[str]:
         """Make a fresh group of directories, such as `upper`, `work` and `scratch`."""
+        side = await self.side()
         group = f"{self.root}/{next(self._numbers)}"
         paths = [f"{group}/{name}" for name in names]
-        await self.resources.inner.call(
-            "asynckaniko.rootfs.directories:make_directories", {"paths": paths}
-        )
+        # Before: a call that is cancelled may have done its work.
+        self._is_used = True
+        await side.call("asynckaniko.rootfs.directories:make_directories", {"paths": paths})
         return paths
+
+    async def _remove(self) -> None:
+        if self._side is None or not self._is_used:
+            return
+        # Also after cancellation; bounded, since a stuck disk must not hold the process.
+        with move_on_after(_CLEAN_UP_SECONDS, shield=True):
+            await self._side.call("asynckaniko.rootfs.remove:remove_trees", {"paths": [self.root]})

@@ -100,11 +100,17 @@ class ForkServer:
             os.close(stderr)
 
     async def call(
-        self, function: str, arguments: Mapping[str, Any], *, fds: Sequence[int] = ()
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        *,
+        fds: Sequence[int] = (),
+        directory: Path | None = None,
     ) -> Any:
         """Return what `module:name(arguments, fds)` returns in a child of the server.
 
-        Arguments and result are JSON values. The descriptors arrive as duplicates. Raises the
+        Arguments and result are JSON values. The descriptors arrive as duplicates. `directory` is
+        where the child works, if not where the server does. Raises the
         AsynckanikoError that the child raised; HostError or OutOfSpace for its OSError, or when
         it was killed; RuntimeError with its traceback for anything else. When cancelled, kills
         the child and all its descendants, and returns when they are gone.
@@ -117,25 +123,28 @@ class ForkServer:
         exchange = os.memfd_create(function)
         try:
             os.write(exchange, json.dumps(arguments).encode())
-            await self._carry_out(number, function, call, [exchange, *fds])
+            request: dict[str, Any] = {"call": number, "function": function}
+            if directory is not None:
+                request["directory"] = os.fspath(directory)
+            await self._carry_out(request, call, [exchange, *fds])
             return self._outcome(function, call, exchange)
         finally:
             del self._calls[number]
             os.close(exchange)
 
     async def _carry_out(
-        self, number: int, function: str, call: "_Call", fds: Sequence[int]
+        self, request: Mapping[str, Any], call: "_Call", fds: Sequence[int]
     ) -> None:
         try:
             async with self._sending:
-                await self._send({"call": number, "function": function}, fds)
+                await self._send(request, fds)
                 call.sent = True
             await call.ended.wait()
         finally:
             if call.sent and not call.ended.is_set():
                 with move_on_after(_REAP_SECONDS, shield=True):
                     async with self._sending:
-                        await self._send({"kill": number})
+                        await self._send({"kill": request["call"]})
                     await call.ended.wait()
 
     def _outcome(self, function: str, call: "_Call", exchange: int) -> Any:

@@ -4,7 +4,8 @@ Started by `fork_server.ForkServer` with a clean environment; everything is said
 type SOCK_SEQPACKET, a JSON object per message:
 
     to the server:   {"preload": [...], "confinement": {...} or null}   first, once
-                     {"call": id, "function": "module:name"}      with descriptors: exchange, *fds
+                     {"call": id, "function": "module:name", "directory": path or absent}
+                                                          with descriptors: exchange, *fds
                      {"kill": id}
     from it:         {"ready": true, "root_id": id} or {"error": {...}}
                      {"ended": id, "status": exit code, negative for a signal}
@@ -144,13 +145,14 @@ class _Server(ABC):
                 self.kill(self._calls[request["kill"]])
             return True
         try:
-            self._start(request["call"], request["function"], descriptors)
+            self._start(request, descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         return True
 
-    def _start(self, call: int, function: str, descriptors: list[int]) -> None:
+    def _start(self, request: Mapping[str, Any], descriptors: list[int]) -> None:
+        call, function = request["call"], request["function"]
         try:
             pid = self.fork()
         except OSError as error:
@@ -158,27 +160,33 @@ class _Server(ABC):
             self._report(call, 0)
             return
         if pid == 0:
-            self._become_call(function, descriptors)
+            self._become_call(function, request.get("directory"), descriptors)
         self._calls[call] = pid
         end = os.pidfd_open(pid)
         self._ends[end] = call
         self._poll.register(end, select.POLLIN)
 
-    def _become_call(self, function: str, descriptors: Sequence[int]) -> NoReturn:
+    def _become_call(
+        self, function: str, directory: str | None, descriptors: Sequence[int]
+    ) -> NoReturn:
         """Be the child of one call. Never returns into the server's loop."""
         try:
             os.umask(0)
             processes.close_all_but(descriptors)
             exchange, *fds = descriptors
-            _write_outcome(exchange, self._outcome(function, exchange, fds))
+            _write_outcome(exchange, self._outcome(function, directory, exchange, fds))
         except BaseException as error:
             os.write(2, _describe(error).encode(errors="replace"))
             os._exit(1)
         os._exit(0)
 
-    def _outcome(self, function: str, exchange: int, fds: Sequence[int]) -> dict[str, Any]:
+    def _outcome(
+        self, function: str, directory: str | None, exchange: int, fds: Sequence[int]
+    ) -> dict[str, Any]:
         try:
             self.confine()
+            if directory is not None:
+                os.chdir(directory)
             arguments = json.loads(os.pread(exchange, os.fstat(exchange).st_size, 0))
             return {"result": _resolve(function)(arguments, fds)}
         except AsynckanikoError as error:

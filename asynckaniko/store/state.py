@@ -8,6 +8,8 @@
   builds/            lock files: <id>.lock is held while build <id> runs
   builds/<id>/       contexts that were fetched for it; private
   mounts/            a note on each of `caches`: its lock is held by commands that use it
+  listed/            the same for builds without namespaces
+    layers/<hex>     a layer as a list of entries and their contents
   rootfs/            owned by the root of the build's user namespace
     map              the host id behind that root
     layers/<hex>     an unpacked layer, by diffID: an overlay lower directory
@@ -49,6 +51,7 @@ class StateDirectory:
         self.cache = self.root / "cache"
         self.mounts = self.root / "mounts"
         self.rootfs = self.root / "rootfs"
+        self.listed = self.root / "listed"
         try:
             self._open()
         except OSError as error:
@@ -60,6 +63,10 @@ class StateDirectory:
     def _open(self) -> None:
         for directory in (self.blobs, self.builds, self.cache, self.mounts, self.rootfs):
             directory.mkdir(parents=True, exist_ok=True)
+        # Nothing below has the modes that it has in an image.
+        self.listed.mkdir(mode=0o700, exist_ok=True)
+        for name in ("layers", "builds"):
+            (self.listed / name).mkdir(exist_ok=True)
         boot = self.root / "boot"
         current = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
         recorded = boot.read_text().strip() if boot.exists() else current
@@ -67,7 +74,7 @@ class StateDirectory:
             if locked:
                 self._remove_dead_builds()
                 if recorded != current:
-                    self._drop(self.blobs, self.rootfs / "layers")
+                    self._drop(self.blobs, self.rootfs / "layers", self.listed / "layers")
         boot.write_text(current)
 
     def claim_rootfs(self, root_id: int) -> None:
@@ -148,7 +155,8 @@ class StateDirectory:
         for name in names:
             with self._lock(name) as dead:
                 if dead:
-                    self._drop(self.rootfs / "builds" / name, self.builds / name)
+                    for builds in (self.rootfs / "builds", self.listed / "builds", self.builds):
+                        self._drop(builds / name)
         if not any(lock.stem != "state" for lock in self.builds.glob("*.lock")):
             for ingest in self.blobs.glob("ingest-*"):
                 ingest.unlink(missing_ok=True)
@@ -158,7 +166,7 @@ class StateDirectory:
         for directory in directories:
             if directory.is_dir():
                 shutil.rmtree(directory, onerror=_force)
-            if directory in (self.blobs, self.builds):
+            if directory in (self.blobs, self.builds, self.listed / "layers"):
                 directory.mkdir(exist_ok=True)
 
 

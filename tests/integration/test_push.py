@@ -22,7 +22,7 @@ def test_label_and_small_copy_move_no_layer_of_the_base(
     config = base["config"]["digest"]
     downloads = [request.path for request in requests if request.is_blob_download]
     assert [path for path in downloads if not path.endswith(config)] == []
-    assert list((bench.state / "rootfs/layers").iterdir()) == []
+    assert list((bench.state / "rootfs").iterdir()) == []
     layers = shared_registry.manifest("tests/small", "1")["layers"]
     assert layers[:-1] == base["layers"]
     assert len(layers) == len(base["layers"]) + 1

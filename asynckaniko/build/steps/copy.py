@@ -131,7 +131,8 @@ async def _source_tree(stage: "StageRun", source: Settled) -> dict[str, Any]:
         case FromStage(index):
             lowers = await stage.others[index].files.lowers()
         case FromImage(image):
-            lowers = await run.base_layers.stack(image.layers, keep=False, emit=run.emit)
+            side = await run.workspace.side()
+            lowers = await run.base_layers.stack(image.layers, side, keep=False, emit=run.emit)
         case FromScratch():
             lowers = []
     (scratch,) = await run.workspace.directories("scratch")

@@ -133,7 +133,9 @@ async def _source(stage: "StageRun", name: str, path: str) -> dict[str, Any]:
             return {"lowers": await stage.others[index].files.lowers(), "source": path}
         case FromImage(image):
             run = stage.run
-            layers = await run.base_layers.stack(image.layers, keep=False, emit=run.emit)
+            layers = await run.base_layers.stack(
+                image.layers, run.resources.inner, keep=False, emit=run.emit
+            )
             return {"lowers": layers, "source": path}
         case FromScratch():
             return {"lowers": [], "source": path}

@@ -17,10 +17,11 @@ async def make_workdir(stage: "StageRun", path: str, step: Step, position: int) 
         CopyFailed: something that is no directory is in the way.
     """
     run = stage.run
+    side = await run.workspace.side()
     lowers = await stage.files.lowers()
     upper, work, scratch = await run.workspace.directories("upper", "work", "scratch")
     async with run.steps:
-        await run.resources.work(
+        await side.work(
             _MAKE,
             {
                 "lowers": lowers,
