@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asynckaniko.build.request import (
         BuildRequest,
         BuildResult,
+        Cache,
         DigestFile,
         DockerArchive,
         NamesFile,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Push,
         Secret,
     )
+    from asynckaniko.build.warm import WarmedImage, WarmRequest, warm
     from asynckaniko.errors import AsynckanikoError
     from asynckaniko.settings import Limits, RegistryOptions, Retry, Settings
 
@@ -37,6 +39,7 @@ __all__ = [
     "BuildRequest",
     "BuildResult",
     "Builder",
+    "Cache",
     "DigestFile",
     "DockerArchive",
     "Limits",
@@ -48,8 +51,11 @@ __all__ = [
     "RunningBuild",
     "Secret",
     "Settings",
+    "WarmRequest",
+    "WarmedImage",
     "errors",
     "events",
+    "warm",
 ]
 
 _HOMES = {
@@ -57,6 +63,7 @@ _HOMES = {
     "BuildRequest": "build.request",
     "BuildResult": "build.request",
     "Builder": "build.builder",
+    "Cache": "build.request",
     "DigestFile": "build.request",
     "DockerArchive": "build.request",
     "Limits": "settings",
@@ -68,6 +75,9 @@ _HOMES = {
     "RunningBuild": "build.builder",
     "Secret": "build.request",
     "Settings": "settings",
+    "WarmRequest": "build.warm",
+    "WarmedImage": "build.warm",
+    "warm": "build.warm",
 }
 
 

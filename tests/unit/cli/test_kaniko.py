@@ -118,6 +118,13 @@ def test_git_context_has_its_whole_history_unless_it_is_told_otherwise() -> None
     assert Ran("--no-push", "--git=depth=5").request.context_options.git.depth == 5
 
 
+def test_base_images_are_in_kanikos_directory_but_only_for_builds_with_a_cache() -> None:
+    assert Ran("--no-push", "--cache-dir=/warm").request.cache is None
+    assert Ran("--no-push", "--cache").request.cache.base_directory == Path("/cache")
+    named = Ran("--no-push", "--cache", "--cache-dir=/warm")
+    assert named.request.cache.base_directory == Path("/warm")
+
+
 def test_usual_flags_reach_the_library() -> None:
     ran = Ran(
         "-d=r.io/a:1", "--destination", "r.io/a:2", "--build-arg=A=1,2", "--label", "k=v",
