@@ -56,6 +56,8 @@ class BaseLayers:
         self._unpacking: SingleFlight[tuple[Path, DiffID], UnpackedLayer] = SingleFlight(tasks)
         self._arriving: dict[Digest, ArrivingBlob] = {}
         self._kept: dict[Digest, Event] = {}
+        self._mirrors_lied: set[Digest] = set()
+        """Layers that a mirror sent wrong: they are not taken from mirrors again."""
         self._damaged_copies: set[Path] = set()
         self._verified_copies: set[Path] = set()
         self._downloads = CapacityLimiter(resources.settings.limits.downloads)
@@ -162,7 +164,10 @@ class BaseLayers:
         except BaseException as error:
             with move_on_after(_CLEAN_UP_SECONDS, shield=True):
                 await side.call(_REMOVE, {"paths": [directory]})
-            if isinstance(error, IntegrityError) and self._give_up_copy(layer, stored, error, emit):
+            if isinstance(error, IntegrityError) and (
+                self._give_up_copy(layer, stored, error, emit)
+                or self._give_up_mirrors(layer, stored, error, emit)
+            ):
                 return await self._unpack(layer, side, keep=keep, emit=emit)
             raise _blamed(layer, error) from error.__cause__
         if stored is None:
@@ -200,7 +205,11 @@ class BaseLayers:
         assert isinstance(layer.origin, Repository)
         # The unpacking process verifies digest and size: it has the bytes at hand anyway.
         async with self._resources.registry.read_blob(
-            layer.origin, layer.descriptor, emit=emit, verify=False
+            layer.origin,
+            layer.descriptor,
+            verify=False,
+            use_mirrors=layer.descriptor.digest not in self._mirrors_lied,
+            emit=emit,
         ) as chunks:
             async for chunk in chunks:
                 await write_all(write_end.number, chunk)
@@ -250,6 +259,22 @@ class BaseLayers:
             return False
         self._damaged_copies.add(stored.path)
         emit(BuildWarning(f"base image directory: {error}; the layer is pulled"))
+        return True
+
+    def _give_up_mirrors(
+        self, layer: BaseLayer, stored: BlobFile | None, error: IntegrityError, emit: EventSink
+    ) -> bool:
+        """Ask the registry itself if a mirror may have sent other bytes; tell whether to."""
+        digest = layer.descriptor.digest
+        is_from_here = stored is not None or not isinstance(layer.origin, Repository)
+        if is_from_here or digest in self._mirrors_lied:
+            return False
+        options = self._resources.settings.registry
+        assert isinstance(layer.origin, Repository)
+        if layer.origin.registry not in options.mirrors or not options.fall_back_to_origin:
+            return False
+        self._mirrors_lied.add(digest)
+        emit(BuildWarning(f"mirror of {layer.origin.registry}: {error}; the registry is asked"))
         return True
 
     async def _sound_copy(self, layer: BaseLayer, emit: EventSink) -> BlobFile | None:
