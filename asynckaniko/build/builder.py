@@ -64,6 +64,9 @@ _INNER_MODULES = (
 _OUTER_MODULES = (
     "asynckaniko.rootfs.context_files",
     "asynckaniko.rootfs.copy_tree",
+    "asynckaniko.rootfs.destination",
+    "asynckaniko.rootfs.directories",
+    "asynckaniko.rootfs.listed.jobs",
     "asynckaniko.rootfs.remove",
     "asynckaniko.rootfs.unpack_context",
 )

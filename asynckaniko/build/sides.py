@@ -70,6 +70,8 @@ class RootfsSide(ABC):
 
     unpack_job: str
     """Turns a blob into a directory of `layers`."""
+    is_listed = False
+    """Layers are lists: nothing is mounted, and a step makes a packed layer only."""
 
     def __init__(self, root: Path, processes: CapacityLimiter) -> None:
         self.root = root
@@ -125,6 +127,7 @@ class ListedSide(RootfsSide):
     """Layers are lists of entries; files belong to whoever builds, and no command can run."""
 
     unpack_job = "asynckaniko.rootfs.listed.jobs:unpack_layer"
+    is_listed = True
 
     def __init__(self, root: Path, processes: CapacityLimiter, server: LazyServer) -> None:
         super().__init__(root, processes)

@@ -181,11 +181,9 @@ class StageRun:
         plan = self.run.plan
         return self.planned.looks_at_files(after=position) or plan.has_readers(self.planned.index)
 
-    def add_base_directory(self, upper: str) -> None:
-        """Begin with a directory of files that is no image (FROM a named context)."""
-        base = self.planned.stage.base
-        self.add_upper(upper, Step(self.planned.stage.label, 0, 0, base.original, 0), -1)
-        self._remember(f"COPY . / # {base.original}")
+    def remember_base_directory(self) -> None:
+        """Tell in the history of a directory of files that is no image (FROM a named context)."""
+        self._remember(f"COPY . / # {self.planned.stage.base.original}")
 
     def add_upper(self, upper: str, step: Step, position: int) -> None:
         """Put a step's directory on the stack; pack it in the background if anyone wants it."""

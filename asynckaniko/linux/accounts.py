@@ -7,7 +7,7 @@ share: a numeric spec needs no entry, names do, and the first matching entry win
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from asynckaniko.linux import syscalls
@@ -124,8 +124,16 @@ def lookup_owner(root: int, spec: str) -> tuple[int, int]:
 
     Names are looked up only when there is one in `spec`. Raises UnknownAccount, OSError.
     """
+    return look_up_owner(spec, lambda: Accounts.read(root))
+
+
+def look_up_owner(spec: str, read: Callable[[], Accounts]) -> tuple[int, int]:
+    """Resolve --chown against the accounts that `read` returns; it is called for names only.
+
+    Raises UnknownAccount, and what `read` raises.
+    """
     numeric = all(_number(part) is not None for part in spec.split(":"))
-    return (Accounts(b"", b"") if numeric else Accounts.read(root)).owner(spec)
+    return (Accounts(b"", b"") if numeric else read()).owner(spec)
 
 
 def _parse_pair(spec: str) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """Write files of a source as tar entries under the names they get in the image."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
@@ -11,8 +11,10 @@ from asynckaniko.dockerfile.patterns import PatternMatcher
 from asynckaniko.errors import CopyFailed
 from asynckaniko.rootfs.copy_plan import GivenFile
 from asynckaniko.rootfs.copy_sources import PickedDirectory, PickedFile, SourceView
+from asynckaniko.rootfs.listed.tree import ListedTree
 from asynckaniko.rootfs.paths import RootFS
 from asynckaniko.rootfs.tar_writer import BLOCK, CHARACTER, Attributes, SizeChanged, TarWriter
+from asynckaniko.rootfs.trees import Tree
 from asynckaniko.rootfs.walk import walk
 from asynckaniko.rootfs.xattrs import list_xattrs, read_xattrs
 
@@ -73,7 +75,7 @@ class Emitter:
             self._taken[name] = True
         self.tar.directory(name, Attributes(mode, *self.owners.implicit, mtime))
 
-    def directory(self, name: bytes, status: os.stat_result, xattrs: dict[str, bytes]) -> None:
+    def directory(self, name: bytes, status: os.stat_result, xattrs: Mapping[str, bytes]) -> None:
         if not self._is_taken(name, is_directory=True):
             self.tar.directory(name, self._attributes(status), xattrs)
 
@@ -92,6 +94,25 @@ class Emitter:
         xattrs = read_xattrs(descriptor, names) if names else None
         self.tar.file(name, attributes, status.st_size, xattrs)
         self.tar.content(descriptor, status.st_size)
+
+    def stored_file(
+        self,
+        name: bytes,
+        status: os.stat_result,
+        xattrs: Mapping[str, bytes],
+        content: Iterable[bytes],
+    ) -> None:
+        """Write a file of a listed tree."""
+        if self._is_taken(name, is_directory=False):
+            return
+        attributes = self._attributes(status)
+        if status.st_nlink > 1:
+            first = self._links.setdefault((status.st_dev, status.st_ino), name)
+            if first is not name:
+                self.tar.hard_link(name, attributes, first)
+                return
+        self.tar.file(name, attributes, status.st_size, xattrs)
+        self.tar.content_pieces(content)
 
     def symlink(self, name: bytes, target: bytes, status: os.stat_result) -> None:
         if not self._is_taken(name, is_directory=False):
@@ -160,18 +181,22 @@ class Emitter:
         return True
 
 
-def emit_file(emitter: Emitter, tree: RootFS, picked: PickedFile, name: bytes) -> None:
+def emit_file(emitter: Emitter, tree: Tree, picked: PickedFile, name: bytes) -> None:
     """Write one file of the source as `name`. Raises CopyFailed: it cannot be read."""
     if not S_ISREG(picked.status.st_mode):
         emitter.special(name, picked.status)
+        return
+    if isinstance(tree, ListedTree):
+        emitter.stored_file(name, *tree.read_file(os.fsencode(picked.path)))
         return
     with open_file(tree, picked) as descriptor:
         emitter.file(name, descriptor)
 
 
 @contextmanager
-def open_file(tree: RootFS, picked: PickedFile) -> Iterator[int]:
+def open_file(tree: Tree, picked: PickedFile) -> Iterator[int]:
     """Open a file of the source; what goes wrong with it in the block becomes CopyFailed."""
+    assert isinstance(tree, RootFS), "the files of listed trees have no descriptors"
     try:
         descriptor = tree.open(os.fsencode(picked.path), _OPEN)
         try:
@@ -211,6 +236,9 @@ def emit_directory(
     if view.ignore is not None:
         filters.append((view.ignore, f"{picked.path}/" if picked.path else ""))
     copy = _TreeCopy(emitter, prefix, filters)
+    if isinstance(view.tree, ListedTree):
+        view.tree.walk(os.fsencode(picked.path), copy)
+        return
     try:
         root = view.tree.open_directory(os.fsencode(picked.path))
         try:
@@ -245,7 +273,7 @@ class _TreeCopy:
         self._emitter = emitter
         self._prefix = prefix
         self._filters = filters
-        self._waiting: list[tuple[bytes, os.stat_result, dict[str, bytes]]] = []
+        self._waiting: list[tuple[bytes, os.stat_result, Mapping[str, bytes]]] = []
         self._path = b""
 
     @property
@@ -267,7 +295,11 @@ class _TreeCopy:
     def directory(self, path: bytes, descriptor: int) -> None:
         status = os.fstat(descriptor)
         names = list_xattrs(descriptor)
-        xattrs = read_xattrs(descriptor, names) if names else {}
+        self.stored_directory(path, status, read_xattrs(descriptor, names) if names else {})
+
+    def stored_directory(
+        self, path: bytes, status: os.stat_result, xattrs: Mapping[str, bytes]
+    ) -> None:
         if self._filters:
             self._forget_siblings(path)
             text = os.fsdecode(path)
@@ -281,6 +313,16 @@ class _TreeCopy:
         self._path = path
         self._bring_parents(path)
         self._emitter.file(self._prefix + path, descriptor)
+
+    def stored_file(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        xattrs: Mapping[str, bytes],
+        content: Iterable[bytes],
+    ) -> None:
+        self._bring_parents(path)
+        self._emitter.stored_file(self._prefix + path, status, xattrs, content)
 
     def symlink(self, path: bytes, target: bytes, status: os.stat_result) -> None:
         self._bring_parents(path)

@@ -9,12 +9,12 @@ tonistiigi/fsutil copy.ResolveWildcards.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from stat import S_ISDIR, S_ISLNK
+from stat import S_ISDIR
 from typing import TypeAlias
 
 from asynckaniko.dockerfile.patterns import PatternMatcher, has_wildcard, match_path
 from asynckaniko.errors import CopyFailed
-from asynckaniko.rootfs.paths import RootFS
+from asynckaniko.rootfs.trees import Tree
 
 _PIVOT = "/./"
 _EVERYTHING = "**"
@@ -47,7 +47,7 @@ Picked: TypeAlias = PickedFile | PickedDirectory
 class SourceView:
     """A tree as COPY sees it: without what is ignored."""
 
-    def __init__(self, tree: RootFS, ignore: Sequence[str] = ()) -> None:
+    def __init__(self, tree: Tree, ignore: Sequence[str] = ()) -> None:
         self.tree = tree
         self.ignore = PatternMatcher(list(ignore)) if ignore else None
 
@@ -127,17 +127,14 @@ class SourceView:
 
     def _explain_link(self, path: str) -> str:
         try:
-            descriptor = self.tree.open(os.fsencode(path), os.O_PATH | os.O_NOFOLLOW)
+            target = self.tree.read_link(os.fsencode(path))
         except (OSError, ValueError):
             # Nothing more to say than that it is not there.
             return ""
-        try:
-            if not S_ISLNK(os.fstat(descriptor).st_mode):
-                return ""
-            target = os.readlink("", dir_fd=descriptor)
-        finally:
-            os.close(descriptor)
-        return f': it is a link to "{target}", which is looked up among the files to copy from'
+        if target is None:
+            return ""
+        shown = os.fsdecode(target)
+        return f': it is a link to "{shown}", which is looked up among the files to copy from'
 
     def _require(self, base: str, only: str) -> None:
         """Insist on a path under --parents. Links on the way are not followed there."""
@@ -182,14 +179,7 @@ class SourceView:
     def _list(self, path: str) -> list[tuple[str, bool]]:
         """List a directory: (name, is a directory), sorted. Raises CopyFailed."""
         try:
-            descriptor = self.tree.open_directory(os.fsencode(path))
-            try:
-                with os.scandir(descriptor) as entries:
-                    return sorted(
-                        [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-                    )
-            finally:
-                os.close(descriptor)
+            return self.tree.list_directory(os.fsencode(path))
         except OSError as error:
             raise CopyFailed(f'cannot read "/{path}": {error.strerror}') from error
 

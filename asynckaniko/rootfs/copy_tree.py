@@ -38,7 +38,7 @@ from asynckaniko.rootfs.layer_sink import (
 )
 from asynckaniko.rootfs.paths import RootFS
 from asynckaniko.rootfs.tar_writer import Attributes, TarWriter
-from asynckaniko.rootfs.trees import open_tree
+from asynckaniko.rootfs.trees import Tree, view_tree
 
 _SECOND = 1_000_000_000
 
@@ -97,10 +97,10 @@ def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
 
 
 @contextmanager
-def _open_source(source: Mapping[str, Any]) -> Iterator[RootFS]:
+def _open_source(source: Mapping[str, Any]) -> Iterator[Tree]:
     if "lowers" in source:
-        with open_tree(source["lowers"], scratch=source["scratch"]) as tree:
-            yield tree
+        with view_tree(source["lowers"], scratch=source.get("scratch")) as view:
+            yield view
         return
     with ExitStack() as opened:
         try:

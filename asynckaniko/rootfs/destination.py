@@ -7,32 +7,33 @@ from stat import S_IMODE, S_ISDIR
 from typing import Any
 
 from asynckaniko.errors import CopyFailed
-from asynckaniko.linux.accounts import UnknownAccount, lookup_owner
-from asynckaniko.rootfs.paths import Place, RootFS
-from asynckaniko.rootfs.trees import open_tree
+from asynckaniko.linux.accounts import UnknownAccount
+from asynckaniko.rootfs.paths import Place
+from asynckaniko.rootfs.trees import Tree, view_tree
 
 
 def resolve_destination(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """Follow `destination` in the tree of `lowers`, and look `chown` up in that of `accounts`.
 
     Links are followed inside the root, the last component's too. `accounts` is `lowers` if it is
-    not given. `missing_parents` does not contain the destination itself.
+    not given. Without `scratch`, both are listed layers. `missing_parents` does not contain the
+    destination itself.
 
     Raises:
         CopyFailed: something that is no directory is in the way, or nobody has that name.
     """
-    lowers, scratch = arguments["lowers"], arguments["scratch"]
+    lowers, scratch = arguments["lowers"], arguments.get("scratch")
     destination, chown = arguments["destination"], arguments.get("chown")
     accounts = arguments.get("accounts", lowers)
     uid, gid = None, None
-    with open_tree(lowers, scratch=scratch) as tree:
+    with view_tree(lowers, scratch=scratch) as tree:
         place = find_place(tree, destination)
         status = None if place.missing else tree.lookup(place.path)
         parents = existing_directories(tree, place)
         if chown and accounts == lowers:
             uid, gid = find_owner(tree, chown, what=f"--chown={chown}")
     if chown and accounts != lowers:
-        with open_tree(accounts, scratch=scratch) as tree:
+        with view_tree(accounts, scratch=scratch) as tree:
             uid, gid = find_owner(tree, chown, what=f"--chown={chown}")
     return {
         "path": os.fsdecode(place.path),
@@ -46,7 +47,7 @@ def resolve_destination(arguments: Mapping[str, Any], fds: Sequence[int]) -> dic
     }
 
 
-def find_place(tree: RootFS, path: str) -> Place:
+def find_place(tree: Tree, path: str) -> Place:
     """Resolve a path to write to: all of its parents that exist must be directories.
 
     Raises:
@@ -61,7 +62,7 @@ def find_place(tree: RootFS, path: str) -> Place:
         raise CopyFailed(f"cannot write to {path}: {detail}") from error
 
 
-def existing_directories(tree: RootFS, place: Place) -> list[list[Any]]:
+def existing_directories(tree: Tree, place: Place) -> list[list[Any]]:
     """List path, mode, uid, gid and mtime_ns of the directories on the way, outermost first."""
     names = os.fsdecode(place.path).split("/")
     found: list[list[Any]] = []
@@ -81,14 +82,14 @@ def missing_directories(place: Place) -> list[str]:
     return ["/".join(names[: end + 1]) for end in range(first, len(names))]
 
 
-def find_owner(tree: RootFS, spec: str, *, what: str) -> tuple[int, int]:
+def find_owner(tree: Tree, spec: str, *, what: str) -> tuple[int, int]:
     """Look up `user[:group]` in the accounts of `tree`; `what` begins the error's text.
 
     Raises:
         CopyFailed: unknown names, which are in the text.
     """
     try:
-        return lookup_owner(tree.root, spec)
+        return tree.lookup_owner(spec)
     except UnknownAccount as error:
         raise CopyFailed(f"{what}: {error}") from error
     except OSError as error:

@@ -15,6 +15,7 @@ from typing import NamedTuple, Self, TypeAlias
 
 from asynckaniko.errors import ArchiveError
 from asynckaniko.linux import syscalls
+from asynckaniko.linux.accounts import lookup_owner
 from asynckaniko.rootfs.tar_header import show
 
 OpenInRoot: TypeAlias = Callable[[int, bytes, int], int]
@@ -22,9 +23,9 @@ OpenInRoot: TypeAlias = Callable[[int, bytes, int], int]
 
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_LINKS = 40
+MOST_LINKS = 40
 """As the kernel has it."""
-_DEEPEST = 256
+DEEPEST = 256
 _LONGEST_COMPONENT = 255
 _PROBE_FAILURES = frozenset((errno.ENOSYS, errno.EPERM))
 """A kernel before 5.6 or gVisor; a seccomp profile that does not know the call."""
@@ -48,8 +49,8 @@ def clean(name: bytes) -> bytes:
             raise ArchiveError(f"{show(name)} has a component that is no file name")
         else:
             parts.append(part)
-    if len(parts) > _DEEPEST:
-        raise ArchiveError(f"{show(name)} is more than {_DEEPEST} directories deep")
+    if len(parts) > DEEPEST:
+        raise ArchiveError(f"{show(name)} is more than {DEEPEST} directories deep")
     return b"/".join(parts)
 
 
@@ -100,6 +101,30 @@ class RootFS:
             return os.fstat(descriptor)
         finally:
             os.close(descriptor)
+
+    def read_link(self, path: bytes) -> bytes | None:
+        """Return the text of the link at `path`, None if that is no link."""
+        descriptor = self.open(path, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            is_link = S_ISLNK(os.fstat(descriptor).st_mode)
+            return os.readlink(b"", dir_fd=descriptor) if is_link else None
+        finally:
+            os.close(descriptor)
+
+    def list_directory(self, path: bytes) -> list[tuple[str, bool]]:
+        """List (name, is a directory), sorted."""
+        descriptor = self.open_directory(path)
+        try:
+            with os.scandir(descriptor) as entries:
+                return sorted(
+                    (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries
+                )
+        finally:
+            os.close(descriptor)
+
+    def lookup_owner(self, spec: str) -> tuple[int, int]:
+        """Resolve --chown. Raises UnknownAccount as well."""
+        return lookup_owner(self.root, spec)
 
     def resolve(self, path: bytes) -> Place:
         """Follow all links, the last too, also where they dangle.
@@ -185,7 +210,7 @@ class _Walk:
 
         With `allow_missing`, `names` goes on where there is nothing.
         """
-        pending = _components(path)
+        pending = split_path(path)
         links = 0
         while pending:
             name = pending.pop()
@@ -194,7 +219,7 @@ class _Walk:
             if name == b"..":
                 self._return(max(len(self.names) - 1, 0))
                 continue
-            if len(self.names) == _DEEPEST:
+            if len(self.names) == DEEPEST:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
             descriptor = self._look(name, allow_missing=allow_missing)
             if descriptor is None:
@@ -211,11 +236,11 @@ class _Walk:
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
                 return name
             links += 1
-            if links > _MOST_LINKS:
+            if links > MOST_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             if target.startswith(b"/"):
                 self._return(0)
-            pending += _components(target)
+            pending += split_path(target)
         return None
 
     def _look(self, name: bytes, *, allow_missing: bool) -> int | None:
@@ -237,7 +262,7 @@ class _Walk:
         del self.descriptors[depth:]
 
 
-def _components(path: bytes) -> list[bytes]:
+def split_path(path: bytes) -> list[bytes]:
     """Split a path, last component first; a slash at the end asks for a directory, as `.` does."""
     parts = [part for part in path.split(b"/") if part]
     if path.endswith(b"/"):

@@ -3,9 +3,26 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from asynckaniko.linux.overlay import mount_overlay
+from asynckaniko.rootfs.listed.stack import open_listed
+from asynckaniko.rootfs.listed.tree import ListedTree
 from asynckaniko.rootfs.paths import RootFS
+
+Tree: TypeAlias = RootFS | ListedTree
+"""A root filesystem to look at, whether the kernel has it or only this program."""
+
+
+@contextmanager
+def view_tree(lowers: Sequence[str], *, scratch: str | None) -> Iterator[Tree]:
+    """Open `lowers` to read: mounted with the help of `scratch`, else as listed layers."""
+    if scratch is None:
+        with open_listed(lowers) as listed:
+            yield listed
+        return
+    with open_tree(lowers, scratch=scratch) as tree:
+        yield tree
 
 
 @contextmanager

@@ -7,11 +7,13 @@ the disk as files.
 
 import os
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from anyio import create_task_group, to_thread
 
 from asynckaniko.build.contexts import arrived
+from asynckaniko.build.layers import PackedLayer
 from asynckaniko.build.sources import (
     FromDirectory,
     FromImage,
@@ -23,12 +25,14 @@ from asynckaniko.build.sources import (
 from asynckaniko.build.steps.blind import assumed_destination
 from asynckaniko.build.steps.transfer import Transfer
 from asynckaniko.concurrency import single_error
+from asynckaniko.context.arrival import Jobs
 from asynckaniko.events import BuildWarning, Step
 
 if TYPE_CHECKING:
     from asynckaniko.build.stage import StageRun
 
 _PRODUCE = "asynckaniko.rootfs.copy_tree:produce"
+_APPLY_TO_LIST = "asynckaniko.rootfs.listed.jobs:apply_on_top"
 _APPLY = "asynckaniko.rootfs.apply_layer:apply_on_top"
 _RESOLVE = "asynckaniko.rootfs.destination:resolve_destination"
 
@@ -43,22 +47,22 @@ async def copy_files(stage: "StageRun", transfer: Transfer, step: Step, position
     destination = None
     if not isinstance(transfer.source, FromDirectory):
         await _wait_for(stage, transfer.source)
-    if stage.files.is_unseen and not stage.run.request.materialize:
+    needed = stage.files_needed_after(position)
+    if stage.files.is_unseen and not needed and not stage.run.request.materialize:
         destination = await to_thread.run_sync(
             assumed_destination, transfer, stage.state.workdir, limiter=stage.run.resources.disk
         )
     if destination is None:
         lowers = await stage.files.lowers()
         destination = await _resolve(stage, transfer, lowers)
-    straight = not stage.files_needed_after(position) and not (
-        destination["exists"] and lowers is not None
-    )
+    is_new = lowers is None or not destination["exists"]
     async with stage.run.steps:
-        if straight:
-            await _into_layer(stage, transfer, destination, step, position)
+        if is_new and (not needed or (await stage.run.workspace.side()).is_listed):
+            started = time.monotonic()
+            packed = await _into_layer(stage, transfer, destination)
+            stage.add_packed(step, packed, position, seconds=time.monotonic() - started)
         else:
-            upper = await _into_directory(stage, transfer, destination, lowers or [])
-            stage.add_upper(upper, step, position)
+            await _onto_files(stage, transfer, destination, lowers or [], step, position)
 
 
 async def copy_to_directory(stage: "StageRun", source: Source, path: str) -> str:
@@ -69,8 +73,9 @@ async def copy_to_directory(stage: "StageRun", source: Source, path: str) -> str
     transfer = Transfer(settled, [path], "/", stage.planned.stage.base.span)
     transfer.parents = path.startswith("./")
     destination = await _resolve(stage, transfer, [])
-    arguments = {"lowers": [], "upper": upper, "work": work, "scratch": scratch}
-    await _apply(stage, transfer, destination, {**arguments, "conflicts": "error"})
+    arguments: dict[str, Any] = {"lowers": [], "upper": upper, "work": work, "scratch": scratch}
+    arguments = {**arguments, "conflicts": "error"}
+    await _apply(stage, transfer, destination, _APPLY, arguments)
     return upper
 
 
@@ -81,7 +86,9 @@ async def copy_whole_directory(stage: "StageRun", source: Source) -> None:
         return
     transfer = Transfer(settled, ["."], "/", stage.planned.stage.base.span)
     destination = await _resolve(stage, transfer, [])
-    stage.add_base_directory(await _into_directory(stage, transfer, destination, []))
+    step = Step(stage.planned.stage.label, 0, 0, stage.planned.stage.base.original, 0)
+    await _onto_files(stage, transfer, destination, [], step, -1)
+    stage.remember_base_directory()
 
 
 async def _wait_for(stage: "StageRun", source: Settled) -> None:
@@ -92,14 +99,17 @@ async def _wait_for(stage: "StageRun", source: Settled) -> None:
 async def _resolve(stage: "StageRun", transfer: Transfer, lowers: list[str]) -> dict[str, Any]:
     """Look the destination up in the files so far."""
     run = stage.run
-    (scratch,) = await run.workspace.directories("scratch")
-    found: dict[str, Any] = await run.resources.inner.call(
+    side = await run.workspace.side()
+    place = {}
+    if not side.is_listed:
+        (place["scratch"],) = await run.workspace.directories("scratch")
+    found: dict[str, Any] = await side.call(
         _RESOLVE,
         {
+            **place,
             # With --link the layer does not depend on what is below it, links included.
             "lowers": [] if transfer.link else lowers,
             "accounts": lowers,
-            "scratch": scratch,
             "destination": transfer.absolute_destination(stage.state.workdir),
             "chown": transfer.chown,
         },
@@ -134,28 +144,68 @@ async def _source_tree(stage: "StageRun", source: Settled) -> dict[str, Any]:
             side = await run.workspace.side()
             lowers = await run.base_layers.stack(image.layers, side, keep=False, emit=run.emit)
         case FromScratch():
-            lowers = []
+            return {"lowers": []}
+    if (await run.workspace.side()).is_listed:
+        return {"lowers": lowers}
     (scratch,) = await run.workspace.directories("scratch")
     return {"lowers": lowers, "scratch": scratch}
 
 
 async def _into_layer(
-    stage: "StageRun",
-    transfer: Transfer,
-    destination: dict[str, Any],
-    step: Step,
-    position: int,
-) -> None:
+    stage: "StageRun", transfer: Transfer, destination: dict[str, Any]
+) -> PackedLayer:
     """Write the layer and nothing else; its files appear on disk only if someone asks."""
     run = stage.run
-    started = time.monotonic()
     job = await _job(stage, transfer, destination)
     ingest = run.layer_files.new()
     async with run.resources.processes:
         result = await _produce(stage, transfer, {**job, "output": "layer"}, ingest.file)
     packed = run.layer_files.packed(ingest, result)
     ingest.seal()
+    return packed
+
+
+async def _onto_files(
+    stage: "StageRun",
+    transfer: Transfer,
+    destination: dict[str, Any],
+    lowers: list[str],
+    step: Step,
+    position: int,
+) -> None:
+    """Write over what the stage has, and add what changed to it."""
+    if not (await stage.run.workspace.side()).is_listed:
+        upper = await _into_directory(stage, transfer, destination, lowers)
+        stage.add_upper(upper, step, position)
+        return
+    started = time.monotonic()
+    packed = await _onto_list(stage, transfer, destination, lowers)
     stage.add_packed(step, packed, position, seconds=time.monotonic() - started)
+
+
+async def _onto_list(
+    stage: "StageRun", transfer: Transfer, destination: dict[str, Any], lowers: list[str]
+) -> PackedLayer:
+    run = stage.run
+    (scratch,) = await run.workspace.directories("scratch")
+    ingest = run.layer_files.new()
+    arguments = {
+        **run.layer_files.job_arguments(),
+        "lowers": [] if transfer.link else lowers,
+        "scratch": scratch,
+        "conflicts": _conflicts(transfer),
+        "clamp": run.timestamps.clamp,
+    }
+    result = await _apply(
+        stage, transfer, destination, _APPLY_TO_LIST, arguments, outputs=[ingest.file]
+    )
+    packed = run.layer_files.packed(ingest, result)
+    ingest.seal()
+    return packed
+
+
+def _conflicts(transfer: Transfer) -> str:
+    return "replace" if transfer.is_add or transfer.link else "error"
 
 
 async def _into_directory(
@@ -171,9 +221,9 @@ async def _into_directory(
         "upper": upper,
         "work": work,
         "scratch": scratch,
-        "conflicts": "replace" if transfer.is_add or transfer.link else "error",
+        "conflicts": _conflicts(transfer),
     }
-    await _apply(stage, transfer, destination, arguments)
+    await _apply(stage, transfer, destination, _APPLY, arguments)
     return upper
 
 
@@ -181,16 +231,21 @@ async def _apply(
     stage: "StageRun",
     transfer: Transfer,
     destination: dict[str, Any],
+    function: str,
     arguments: dict[str, Any],
-) -> None:
-    """Let the process that reads stream into the process that writes."""
+    *,
+    outputs: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Let the process that reads stream into the process that writes; return the writer's word."""
     resources = stage.run.resources
+    side = await stage.run.workspace.side()
     job = await _job(stage, transfer, destination)
+    result: dict[str, Any] = {}
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
 
     async def apply() -> None:
         try:
-            await resources.inner.call(_APPLY, arguments, fds=[read_end])
+            result.update(await side.call(function, arguments, fds=[read_end, *outputs]))
         finally:
             os.close(read_end)
 
@@ -205,6 +260,7 @@ async def _apply(
         async with resources.processes, create_task_group() as both:
             both.start_soon(apply)
             both.start_soon(produce)
+    return result
 
 
 async def _produce(
@@ -212,8 +268,12 @@ async def _produce(
 ) -> dict[str, Any]:
     resources = stage.run.resources
     fds = [output, *(remote.file for remote in transfer.remote)]
-    # The context belongs to the user: it is read as the user, outside the namespaces.
-    reader = resources.outer if "directory" in job["source"] else resources.inner
+    reader: Jobs = resources.listed
+    if "directory" in job["source"]:
+        # The context belongs to the user: it is read as the user, outside the namespaces.
+        reader = resources.outer
+    elif "scratch" in job["source"]:
+        reader = resources.inner
     result: dict[str, Any] = await reader.call(_PRODUCE, job, fds=fds)
     for warning in result["warnings"]:
         stage.run.emit(BuildWarning(warning, file=transfer.span.file, line=transfer.span.first))

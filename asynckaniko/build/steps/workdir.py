@@ -1,12 +1,15 @@
 """WORKDIR: the directory exists from here on, owned by the stage's user."""
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
+from asynckaniko.build.sides import RootfsSide
 from asynckaniko.events import Step
 
 if TYPE_CHECKING:
     from asynckaniko.build.stage import StageRun
 
+_MAKE_IN_LIST = "asynckaniko.rootfs.listed.jobs:make_directory"
 _MAKE = "asynckaniko.rootfs.workdir:make_directory"
 
 
@@ -19,6 +22,9 @@ async def make_workdir(stage: "StageRun", path: str, step: Step, position: int) 
     run = stage.run
     side = await run.workspace.side()
     lowers = await stage.files.lowers()
+    if side.is_listed:
+        await _into_layer(stage, side, {"lowers": lowers, "path": path}, step, position)
+        return
     upper, work, scratch = await run.workspace.directories("upper", "work", "scratch")
     async with run.steps:
         await side.work(
@@ -34,3 +40,22 @@ async def make_workdir(stage: "StageRun", path: str, step: Step, position: int) 
             },
         )
     stage.add_upper(upper, step, position)
+
+
+async def _into_layer(
+    stage: "StageRun", side: RootfsSide, where: dict[str, Any], step: Step, position: int
+) -> None:
+    run = stage.run
+    started = time.monotonic()
+    ingest = run.layer_files.new()
+    job = {
+        **where,
+        **run.layer_files.job_arguments(),
+        "user": stage.state.user,
+        "clamp": run.timestamps.clamp,
+    }
+    async with run.steps:
+        result = await side.work(_MAKE_IN_LIST, job, fds=[ingest.file])
+    packed = run.layer_files.packed(ingest, result)
+    ingest.seal()
+    stage.add_packed(step, packed, position, seconds=time.monotonic() - started)
