@@ -36,6 +36,7 @@ class Surroundings:
     context_options: ContextOptions = field(default_factory=ContextOptions)
     source_date_epoch: int | None = None
     push: bool = True
+    check_push: bool = True
     secrets_directory: Path | None = None
     """In a Pod: where the cluster's Secrets are, a directory for each."""
 
@@ -78,6 +79,7 @@ class Requests:
             build_contexts=self._contexts(image, sources),
             secrets={secret.id: self._secret(secret) for secret in image.secrets},
             outputs=tuple(outputs),
+            check_push=self.around.check_push,
             cache=_cache(image),
             source_date_epoch=self.around.source_date_epoch,
         )

@@ -82,7 +82,7 @@ class Execution:
         parse = partial(parse_located, found.content, name=found.name)
         dockerfile = await to_thread.run_sync(parse, limiter=self._resources.disk)
         check_push = self._resources.registry.check_push
-        for repository in repositories:
+        for repository in repositories if self._request.check_push else ():
             tasks.start_soon(partial(check_push, repository, emit=emit))
         try:
             scope, plan = await self._plan(dockerfile, tasks)

@@ -38,9 +38,12 @@ async def push_image(
     references: Sequence[Reference],
     *,
     settings: Settings,
+    check_push: bool = True,
     on_event: EventSink = ignore,
 ) -> PushedImage:
     """Push the one image at `source` to every reference.
+
+    `check_push` asks every registry whether it will take the image before any byte is sent.
 
     Raises:
         InvalidInput: there is nothing, or nothing of a known form, or more than one image.
@@ -60,6 +63,8 @@ async def push_image(
         )
         async with client as registry:
             push = _Push(image, registry, disk, on_event)
+            if check_push:
+                await push.check(references)
             await push.run(references)
     digest = image.manifest.descriptor.digest
     return PushedImage(digest, tuple(str(reference) for reference in references))
@@ -78,15 +83,18 @@ class _Push:
         self._disk = disk
         self._emit = emit
 
+    async def check(self, references: Sequence[Reference]) -> None:
+        with single_error():
+            async with create_task_group() as tasks:
+                for repository in {reference.repository for reference in references}:
+                    check = partial(self._registry.check_push, repository, emit=self._emit)
+                    tasks.start_soon(check)
+
     async def run(self, references: Sequence[Reference]) -> None:
         repositories: dict[Repository, list[Reference]] = defaultdict(list)
         for reference in references:
             repositories[reference.repository].append(reference)
         with single_error():
-            async with create_task_group() as tasks:
-                for repository in repositories:
-                    check = partial(self._registry.check_push, repository, emit=self._emit)
-                    tasks.start_soon(check)
             async with create_task_group() as tasks:
                 for repository, tags in repositories.items():
                     tasks.start_soon(self._push, repository, tags)

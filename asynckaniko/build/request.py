@@ -111,6 +111,8 @@ class BuildRequest:
     ssh: Mapping[str, Path] = field(default_factory=dict)
     """Name (`default`, mostly) to an agent's socket."""
     outputs: tuple[Output, ...] = ()
+    check_push: bool = True
+    """Find out at the start whether the registries will take the image."""
     cache: Cache | None = None
     source_date_epoch: int | None = None
     """POSIX seconds for `created` of config and history."""

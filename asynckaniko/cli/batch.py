@@ -173,6 +173,7 @@ class BatchRun:
             context_options=request.context_options,
             source_date_epoch=request.source_date_epoch,
             push=not self._flags.no_push,
+            check_push=request.check_push,
         )
 
     def _rules(self) -> Rules:

@@ -82,6 +82,7 @@ class _TaskRun:
                 environment=self._around.environment,
                 context_options=request.context_options,
                 source_date_epoch=request.source_date_epoch,
+                check_push=request.check_push,
                 secrets_directory=Path(SECRETS_DIRECTORY),
             ),
             rules=Rules(jobs=1, memory=0),

@@ -6,6 +6,7 @@ from functools import partial
 
 from asynckaniko.cli import flag_groups
 from asynckaniko.cli.flags import Flag, one_of
+from asynckaniko.cli.registry_flags import registries
 
 CHECK_FORMATS = ("text", "json")
 
@@ -15,7 +16,6 @@ NOT_YET = dict.fromkeys(
         "--annotation",
         "--cleanup",
         "--compressed-caching",
-        "--credential-helpers",
         "--dryrun",
         "--force",
         "--ignore-path",
@@ -23,9 +23,7 @@ NOT_YET = dict.fromkeys(
         "--image-fs-extract-retry",
         "--pre-cleanup",
         "--preserve-context",
-        "--push-ignore-immutable-tag-errors",
         "--single-snapshot",
-        "--skip-push-permission-check",
         "--snapshot-mode",
         "--snapshotMode",
         "--whitelist-var-run",
@@ -37,7 +35,10 @@ NOT_YET = dict.fromkeys(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildFlags:
-    """The flags' values as given. None or () is not given; an empty string means the same."""
+    """The flags' values as given. None or () is not given; an empty string means the same.
+
+    Only `credential_helpers` differs: ("",) names none of them.
+    """
 
     context_argument: tuple[str, ...] = ()
     context: str | None = None
@@ -75,6 +76,10 @@ class BuildFlags:
     registry_mirror: tuple[str, ...] = ()
     registry_map: tuple[str, ...] = ()
     skip_default_registry_fallback: bool | None = None
+    credential_helpers: tuple[str, ...] = ()
+    skip_push_permission_check: bool | None = None
+    push_ignore_immutable_tag_errors: bool | None = None
+    push_chunk_size: int | None = None
     push_retry: int | None = None
     image_download_retry: int | None = None
     registry_certificate: tuple[str, ...] = ()
@@ -155,7 +160,7 @@ def build_flags() -> list[Flag]:
         "What the Dockerfile can use": flag_groups.inputs,
         "The image": flag_groups.image,
         "Where it goes": flag_groups.outputs,
-        "Registries": flag_groups.registries,
+        "Registries": registries,
         "The layer cache": flag_groups.caching,
         "How it runs": flag_groups.running,
         "What it prints": flag_groups.display,

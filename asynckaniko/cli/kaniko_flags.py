@@ -64,11 +64,16 @@ _SHARED = frozenset(
         "log_format",
         "log_timestamp",
         "compression_level",
+        "credential_helpers",
+        "push_chunk_size",
+        "push_ignore_immutable_tag_errors",
+        "skip_push_permission_check",
     }
 )
 """Fields of BuildFlags that kaniko has under the same name and with the same meaning.
 
-Two are ours, `isolation` and `pid`: what they choose is not to be had otherwise.
+Three are ours, `isolation`, `pid` and `push_chunk_size`: what they choose is not to be had
+otherwise.
 """
 
 _IN_PLACE = "the image's files are never unpacked over this container's"
@@ -93,12 +98,9 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 
 REFUSED: Mapping[str, str] = {
     "annotation": "annotations cannot be set",
-    "credential_helpers": "credential helpers cannot be chosen",
     "dryrun": "the plan cannot be printed",
     "ignore_path": "paths cannot be left out of the image",
-    "push_ignore_immutable_tag_errors": "refused tags are always an error",
     "single_snapshot": "each step that changes files makes a layer",
-    "skip_push_permission_check": "the right to push is always checked",
 }
 """Not there yet: refused if used, because leaving them out would change what is built or where."""
 
@@ -129,15 +131,15 @@ def _own_flags() -> list[Flag]:
     switches = (
         *("cleanup", "compressed-caching"),
         *("dryrun", "force", "force-build-metadata", "ignore-var-run"),
-        *("pre-cleanup", "preserve-context", "push-ignore-immutable-tag-errors"),
-        *("single-snapshot", "skip-push-permission-check", "skip-unused-stages", "use-new-run"),
+        *("pre-cleanup", "preserve-context"),
+        *("single-snapshot", "skip-unused-stages", "use-new-run"),
         "whitelist-var-run",
     )
     texts = (
         *("context-sub-path", "customPlatform", "kaniko-dir"),
         *("snapshotMode", "tarPath", "azure-container-registry-config"),
     )
-    lists = ("annotation", "credential-helpers", "git", "ignore-path", "target")
+    lists = ("annotation", "git", "ignore-path", "target")
     flags = [
         *(_own(f"--{name}", value=SWITCH) for name in switches),
         *(_own(f"--{name}", value=text) for name in texts),

@@ -77,7 +77,7 @@ def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
         retry=read_retry(flags),
         registry=read_registry_options(flags, around),
         auth_files=around.auth_files(),
-        credentials=read_credentials(around),
+        credentials=read_credentials(flags, around),
     )
     return BuildOptions(
         settings=settings,
@@ -115,6 +115,7 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
         secrets=read_secrets(given(flags.secret), around.environment),
         ssh=read_ssh(given(flags.ssh), around.environment),
         outputs=_outputs(flags, around),
+        check_push=not flags.skip_push_permission_check,
         cache=read_cache(flags, _destinations(given(flags.destination)), args),
         source_date_epoch=_epoch(args.get("SOURCE_DATE_EPOCH") or around.get("SOURCE_DATE_EPOCH")),
         rewrite_timestamp=bool(flags.rewrite_timestamp),

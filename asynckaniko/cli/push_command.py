@@ -44,7 +44,11 @@ class PushCommand:
 
     async def _push(self, sink: EventSink) -> PushedImage:
         return await push_image(
-            self._source, self._references, settings=self._options.settings, on_event=sink
+            self._source,
+            self._references,
+            settings=self._options.settings,
+            check_push=self._options.request.check_push,
+            on_event=sink,
         )
 
     def _tell(self, image: PushedImage) -> None:

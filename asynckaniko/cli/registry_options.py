@@ -37,6 +37,8 @@ def read_registry_options(flags: BuildFlags, around: Surroundings) -> RegistryOp
         ca_files=around.ca_files(),
         mirrors=_mirrors(flags, around),
         fall_back_to_origin=not flags.skip_default_registry_fallback,
+        chunk_size=flags.push_chunk_size or 0,
+        ignore_immutable_tags=bool(flags.push_ignore_immutable_tag_errors),
         user_agent=f"{agent},{client}" if client else agent,
         https_proxy=_either(around, "HTTPS_PROXY"),
         http_proxy=_either(around, "HTTP_PROXY"),
@@ -44,9 +46,16 @@ def read_registry_options(flags: BuildFlags, around: Surroundings) -> RegistryOp
     )
 
 
-def read_credentials(around: Surroundings) -> CredentialOptions:
-    """Collect the sign-ins that variables hold, and what the clouds' own need."""
+def read_credentials(flags: BuildFlags, around: Surroundings) -> CredentialOptions:
+    """Choose the helpers; collect the sign-ins of variables, and what the clouds' own need.
+
+    A name that is no helper's stays: the registry client knows them, and warns.
+    """
+    helpers = CredentialOptions().helpers
+    if flags.credential_helpers:
+        helpers = tuple(dict.fromkeys(given(flags.credential_helpers)))
     return CredentialOptions(
+        helpers=helpers,
         auth_text=around.get("DOCKER_AUTH_CONFIG"),
         variables={
             name: value

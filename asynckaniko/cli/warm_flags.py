@@ -4,7 +4,16 @@ from asynckaniko.cli.build_flags import build_flags
 from asynckaniko.cli.flags import DIRECTORY, DURATION, FILE, SWITCH, Flag, Value, repeated
 
 _GROUP = "What is warmed"
-_NO_REGISTRY = frozenset({"insecure", "skip_tls_verify", "push_retry"})
+_NO_REGISTRY = frozenset(
+    {
+        "insecure",
+        "skip_tls_verify",
+        "skip_push_permission_check",
+        "push_ignore_immutable_tag_errors",
+        "push_chunk_size",
+        "push_retry",
+    }
+)
 """Flags about registries that only pushes have."""
 
 

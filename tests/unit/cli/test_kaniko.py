@@ -85,11 +85,11 @@ def parsed(*words: str) -> dict[str, Any]:
     return seen
 
 
-OURS = {"--isolation", "--pid"}
+OURS = {"--isolation", "--pid", "--push-chunk-size"}
 """There is no other way to choose what they choose."""
 
 
-def test_every_flag_of_both_projects_is_known_and_two_of_ours() -> None:
+def test_every_flag_of_both_projects_is_known_and_three_of_ours() -> None:
     known = {name for flag in executor_flags() for name in flag.opts}
 
     assert known == {f"--{name}" for name in f"{BOTH} {FORK_ONLY}".split()} | set(SHORT) | OURS
@@ -151,6 +151,29 @@ def test_usual_flags_reach_the_library() -> None:
     assert ran.builder.settings is not None
     assert ran.builder.settings.registry.insecure_push
     assert ran.builder.settings.registry.skip_tls_verify_registries == {"r.io"}
+
+
+def test_flags_about_pushing_and_signing_in_reach_the_library() -> None:
+    ran = Ran(
+        "-d=r.io/a", "--push-chunk-size=8MiB", "--push-ignore-immutable-tag-errors",
+        "--skip-push-permission-check", "--push-retry=20", "--image-download-retry=9",
+        "--credential-helpers=env", "--credential-helpers", "ecr",
+    )  # fmt: skip
+
+    settings = ran.builder.settings
+    assert settings is not None
+    assert settings.registry.chunk_size == 8 << 20
+    assert settings.registry.ignore_immutable_tags
+    assert not ran.request.check_push
+    assert settings.retry.attempts == 21
+    assert settings.credentials.helpers == ("env", "ecr")
+
+
+def test_empty_credential_helper_turns_all_of_them_off() -> None:
+    settings = Ran("--no-push", "--credential-helpers=").builder.settings
+
+    assert settings is not None
+    assert settings.credentials.helpers == ()
 
 
 def test_environment_wins_over_no_push() -> None:

@@ -19,7 +19,7 @@ from asynckaniko.cli.build_flags import NOT_YET, BuildFlags, build_flags
 from asynckaniko.cli.options import BuildOptions, resolve
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import InvalidInput, InvalidReference, UsageError
-from asynckaniko.settings import RegistryOptions, Retry
+from asynckaniko.settings import CredentialOptions, RegistryOptions, Retry
 
 AGENT = f"asynckaniko/{asynckaniko.__version__}"
 
@@ -352,6 +352,39 @@ def test_retry_flags_raise_the_number_of_attempts_and_never_lower_it() -> None:
     assert options(push_retry=20).settings.retry.attempts == 21
     assert options(image_download_retry=30, push_retry=2).settings.retry.attempts == 31
     assert options(push_retry=0).settings.retry.attempts == Retry().attempts
+
+
+def test_layers_are_pushed_in_chunks_only_if_a_size_is_given() -> None:
+    assert options().settings.registry.chunk_size == 0
+    assert options(push_chunk_size=8 << 20).settings.registry.chunk_size == 8 << 20
+
+
+def test_refusal_of_an_immutable_tag_can_be_ignored() -> None:
+    assert not options().settings.registry.ignore_immutable_tags
+    ignoring = options(push_ignore_immutable_tag_errors=True)
+    assert ignoring.settings.registry.ignore_immutable_tags
+
+
+def test_right_to_push_is_checked_unless_that_is_skipped() -> None:
+    assert options().request.check_push
+    assert options(skip_push_permission_check=False).request.check_push
+    assert not options(skip_push_permission_check=True).request.check_push
+
+
+@pytest.mark.parametrize(
+    ("given", "helpers"),
+    [
+        ((), CredentialOptions().helpers),
+        (("",), ()),
+        (("gitlab", "env", "gitlab"), ("gitlab", "env")),
+        (("", "ecr"), ("ecr",)),
+        (("ecr", "unknown"), ("ecr", "unknown")),
+    ],
+)
+def test_credential_helpers_are_all_or_those_named_or_none(
+    given: tuple[str, ...], helpers: tuple[str, ...]
+) -> None:
+    assert options(credential_helpers=given).settings.credentials.helpers == helpers
 
 
 def test_client_type_is_added_to_the_user_agent() -> None:
