@@ -11,14 +11,9 @@ from asynckaniko.batch.outcome import Built, Outcome, Status
 from asynckaniko.batch.plan import PlannedImage
 from asynckaniko.batch.schedule import Rules, Schedule
 from asynckaniko.errors import CommandFailed, RegistryRejected, RegistryUnavailable
-from tests.unit.batch.virtual_time import BACKEND
+from tests.unit.batch.virtual_time import in_virtual_time
 
 GIB = 1 << 30
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return BACKEND
 
 
 def image(name: str, *needs: str, **fields: Any) -> PlannedImage:
@@ -76,6 +71,7 @@ def statuses(outcomes: dict[str, Outcome]) -> dict[str, str]:
     return {name: outcome.status.value for name, outcome in outcomes.items()}
 
 
+@in_virtual_time
 async def test_image_starts_when_the_last_it_needs_exists() -> None:
     script = Script(seconds={"a": 2, "b": 5})
 
@@ -86,6 +82,7 @@ async def test_image_starts_when_the_last_it_needs_exists() -> None:
     assert (outcomes["c"].started_seconds, outcomes["c"].seconds) == (5, 1)
 
 
+@in_virtual_time
 async def test_image_that_exists_before_its_build_ends_holds_nobody_up() -> None:
     script = Script(seconds={"base": 10}, exists_after={"base": 3})
 
@@ -95,6 +92,7 @@ async def test_image_that_exists_before_its_build_ends_holds_nobody_up() -> None
     assert script.at("end", "base") == [10]
 
 
+@in_virtual_time
 async def test_no_more_builds_than_jobs_run_at_once() -> None:
     script = Script()
 
@@ -104,6 +102,7 @@ async def test_no_more_builds_than_jobs_run_at_once() -> None:
     assert max(when for when, _, _ in script.log) == 3
 
 
+@in_virtual_time
 async def test_weight_counts_as_jobs() -> None:
     script = Script()
 
@@ -113,6 +112,7 @@ async def test_weight_counts_as_jobs() -> None:
     assert script.at("start", "a") == script.at("start", "b") == [1]
 
 
+@in_virtual_time
 async def test_builds_wait_for_the_memory_they_ask_for() -> None:
     script = Script()
 
@@ -121,6 +121,7 @@ async def test_builds_wait_for_the_memory_they_ask_for() -> None:
     assert [script.at("start", name) for name in "abc"] == [[0], [0], [1]]
 
 
+@in_virtual_time
 async def test_image_that_asks_for_more_than_there_is_gets_all_of_it() -> None:
     script = Script()
 
@@ -132,6 +133,7 @@ async def test_image_that_asks_for_more_than_there_is_gets_all_of_it() -> None:
     assert script.at("start", "a") == [1]
 
 
+@in_virtual_time
 async def test_small_images_overtake_one_that_does_not_fit_but_not_for_ever() -> None:
     script = Script(seconds={"long": 3})
     small = [image(f"s{n}", memory=GIB) for n in range(12)]
@@ -142,6 +144,7 @@ async def test_small_images_overtake_one_that_does_not_fit_but_not_for_ever() ->
     assert script.at("start", "big") == [3]
 
 
+@in_virtual_time
 async def test_image_that_most_others_wait_for_goes_first() -> None:
     script = Script()
 
@@ -152,6 +155,7 @@ async def test_image_that_most_others_wait_for_goes_first() -> None:
     assert script.order()[0] == "base"
 
 
+@in_virtual_time
 async def test_what_needs_a_failed_image_is_skipped_and_the_rest_is_built() -> None:
     script = Script(failures={"bad": [CommandFailed("no", exit_status=7)]})
 
@@ -169,6 +173,7 @@ async def test_what_needs_a_failed_image_is_skipped_and_the_rest_is_built() -> N
     assert "child" not in script.order()
 
 
+@in_virtual_time
 async def test_fail_fast_stops_what_runs_and_starts_nothing_more() -> None:
     script = Script(
         seconds={"slow": 60, "bad": 2}, failures={"bad": [CommandFailed("no", exit_status=1)]}
@@ -191,6 +196,7 @@ async def test_fail_fast_stops_what_runs_and_starts_nothing_more() -> None:
     ],
     ids=["unavailable", "503", "group"],
 )
+@in_virtual_time
 async def test_transient_error_is_tried_again_after_a_growing_wait(error: Exception) -> None:
     script = Script(failures={"a": [error, error]})
 
@@ -210,6 +216,7 @@ async def test_transient_error_is_tried_again_after_a_growing_wait(error: Except
     ],
     ids=["command", "400", "bug", "mixed"],
 )
+@in_virtual_time
 async def test_other_errors_are_not_tried_again(error: Exception) -> None:
     script = Script(failures={"a": [error]})
 
@@ -219,6 +226,7 @@ async def test_other_errors_are_not_tried_again(error: Exception) -> None:
     assert outcomes["a"].error is error
 
 
+@in_virtual_time
 async def test_retries_end() -> None:
     script = Script(failures={"a": [RegistryUnavailable("gone") for _ in range(9)]})
 
@@ -227,6 +235,7 @@ async def test_retries_end() -> None:
     assert (outcomes["a"].status, outcomes["a"].attempts) == (Status.FAILED, 2)
 
 
+@in_virtual_time
 async def test_waiting_for_another_attempt_takes_no_job_from_others() -> None:
     script = Script(failures={"a": [RegistryUnavailable("gone")]})
 
@@ -236,6 +245,7 @@ async def test_waiting_for_another_attempt_takes_no_job_from_others() -> None:
     assert script.at("start", "a") == [0, 31]
 
 
+@in_virtual_time
 async def test_build_that_takes_too_long_is_stopped_and_told() -> None:
     script = Script(seconds={"a": 100})
 
@@ -245,6 +255,7 @@ async def test_build_that_takes_too_long_is_stopped_and_told() -> None:
     assert str(outcomes["a"].error) == "a: not done after its timeout of 20 seconds"
 
 
+@in_virtual_time
 async def test_timeout_does_not_count_the_wait_for_a_turn() -> None:
     script = Script(seconds={"first": 50})
 
@@ -254,6 +265,7 @@ async def test_timeout_does_not_count_the_wait_for_a_turn() -> None:
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5, 1.0, 1.5, 2.5, 3.5, 6.5])
+@in_virtual_time
 async def test_cancelled_batch_leaves_nothing_running_and_an_outcome_for_each(after: float) -> None:
     script = Script(
         seconds={"b": 2, "d": 5},
@@ -283,6 +295,7 @@ async def test_cancelled_batch_leaves_nothing_running_and_an_outcome_for_each(af
         assert set(schedule.outcomes) == {"a", "b", "c", "d"}
 
 
+@in_virtual_time
 async def test_outcomes_are_told_as_they_come() -> None:
     script = Script(seconds={"slow": 3})
     told: list[tuple[float, str]] = []
@@ -298,6 +311,7 @@ async def test_outcomes_are_told_as_they_come() -> None:
     assert told == [(1, "fast"), (3, "slow")]
 
 
+@in_virtual_time
 async def test_image_that_was_there_already_is_kept() -> None:
     class Kept(Script):
         async def build(self, image: PlannedImage, **_: Any) -> Built:

@@ -1,8 +1,12 @@
 """An event loop whose clock jumps to the next timer: minutes of waiting take no time."""
 
 import asyncio
+import functools
 import selectors
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+import anyio
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -30,4 +34,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-BACKEND: tuple[str, dict[str, Any]] = ("asyncio", {"loop_factory": VirtualTimeLoop})
+Test = Callable[..., Coroutine[Any, Any, None]]
+
+
+def in_virtual_time(test: Test) -> Callable[..., None]:
+    """Run an async test on a loop of this kind.
+
+    Not by anyio's plugin: a fixture that lives as long as the session has it run all tests on the
+    loop that the fixture began on.
+    """
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        options = {"loop_factory": VirtualTimeLoop}
+        anyio.run(functools.partial(test, *arguments, **named), backend_options=options)
+
+    return run
