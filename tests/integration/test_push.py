@@ -41,6 +41,43 @@ def test_second_push_uploads_nothing(bench: Workbench, registry: Registry) -> No
     assert [request.path for request in sent] == ["/v2/t/a/manifests/1"]
 
 
+def test_right_to_push_is_not_asked_for_where_that_is_skipped(
+    bench: Workbench, registry: Registry
+) -> None:
+    bench.write("FROM scratch\nCOPY a /a\n", {"a": "a"})
+    push = ("--insecure-registry", registry.host, "--destination", f"{registry.host}/t/a:1")
+    bench.build(*push, "--reproducible")
+
+    asked = registry.mark()
+    bench.build(*push, "--reproducible")
+    skipped = registry.mark()
+    bench.build(*push, "--reproducible", "--skip-push-permission-check")
+
+    def uploads(mark: int) -> int:
+        return sum(request.method == "POST" for request in registry.requests(mark))
+
+    # Everything is there already: only the question begins an upload.
+    assert uploads(skipped) == 0
+    assert uploads(asked) == 1
+
+
+def test_layers_are_sent_in_requests_of_the_size_that_is_asked_for(
+    bench: Workbench, registry: Registry
+) -> None:
+    bench.write("FROM scratch\nCOPY a /a\n", {"a": "a" * 3_000_000})
+    before = registry.mark()
+
+    bench.build(
+        "--insecure-registry", registry.host, "--destination", f"{registry.host}/t/a:1",
+        "--compression=none", "--push-chunk-size=1MiB",
+    )  # fmt: skip
+
+    (layer,) = registry.manifest("t/a", "1")["layers"]
+    sent = [request for request in registry.requests(before) if request.method == "PATCH"]
+    assert len(sent) >= layer["size"] // (1 << 20)
+    assert len(registry.blob("t/a", layer["digest"])) == layer["size"]
+
+
 def test_image_goes_to_every_destination(
     bench: Workbench, registry: Registry, shared_registry: Registry
 ) -> None:
