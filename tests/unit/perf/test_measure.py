@@ -8,7 +8,7 @@ from perf.measure import Usage, measure
 from perf.report import Run, table
 from perf.traffic import Traffic
 
-SPIN = "import time\nwhile time.process_time() < 0.3: pass"
+SPIN = 'import time\nwhile time.process_time() < 0.3: pass\nopen("over", "x")'
 
 
 def run(directory: Path, *command: str) -> Usage:
@@ -22,7 +22,7 @@ def run(directory: Path, *command: str) -> Usage:
 
 
 def test_time_of_a_daemonised_grandchild_counts(tmp_path: Path) -> None:
-    script = f"setsid {sys.executable} -c '{SPIN}' & sleep 0.6"
+    script = f"setsid {sys.executable} -c '{SPIN}' & until [ -e over ]; do sleep 0.05; done"
 
     usage = run(tmp_path, "sh", "-c", script)
 
