@@ -7,16 +7,20 @@ was marked since the oldest running build began nothing goes.
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from anyio import CapacityLimiter, Lock, to_thread
+from anyio import CapacityLimiter, Lock, create_task_group, to_thread
 
+from asynckaniko.build.sides import LazyServer
 from asynckaniko.cache.contents import Contents, Stored
 from asynckaniko.cache.eviction import Bounds, choose
+from asynckaniko.concurrency import single_error
 from asynckaniko.context.arrival import Jobs
 from asynckaniko.errors import host_error
 from asynckaniko.isolation.fork_server import ForkServer
@@ -56,10 +60,14 @@ class Housekeeping:
         """Look after the state directory of `settings` without a Builder. Raises HostError."""
         disk = CapacityLimiter(settings.limits.disk_threads)
         state = await to_thread.run_sync(StateDirectory, settings.state_dir, limiter=disk)
-        async with ForkServer.start(
-            directory=state.rootfs, preload=_MODULES, namespaces=True
-        ) as inner:
-            yield cls(state, inner, disk)
+        start = partial(ForkServer.start, directory=state.rootfs, preload=_MODULES, namespaces=True)
+        with single_error():
+            async with create_task_group() as serving:
+                inner = LazyServer(start, serving)
+                try:
+                    yield cls(state, inner, disk)
+                finally:
+                    inner.stop()
 
     async def contents(self) -> list[Stored]:
         """List everything with its size, what was used last first."""
@@ -116,6 +124,8 @@ class Housekeeping:
                 return self._take_blob(item)
             case "unpacked":
                 return self._take_layer(item)
+            case "listed":
+                return self._take_list(item)
             case "mount":
                 return self._take_mount(item)
 
@@ -144,6 +154,17 @@ class Housekeeping:
                 with suppress(FileNotFoundError):
                     trash.append(self._out_of_sight("layers", name))
             return trash
+
+    def _take_list(self, item: Stored) -> list[str] | None:
+        layers = self._state.listed / "layers"
+        record = layers / f"{item.name}.json"
+        with exclusive(layers):
+            if _modified(record) > item.last_used:
+                return None
+            record.unlink(missing_ok=True)
+            # The files are this process's own, and there are two.
+            shutil.rmtree(layers / item.name, ignore_errors=True)
+        return []
 
     def _take_mount(self, item: Stored) -> list[str] | None:
         note = self._state.mounts / item.name

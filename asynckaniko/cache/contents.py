@@ -10,8 +10,8 @@ import orjson
 
 from asynckaniko.store.state import StateDirectory
 
-Kind: TypeAlias = Literal["layer", "base", "unpacked", "mount"]
-"""A cached layer's blob; a base layer's blob; a layer as a directory; a RUN mount's cache."""
+Kind: TypeAlias = Literal["layer", "base", "unpacked", "listed", "mount"]
+"""A cached layer's blob; a base's blob; a layer as a directory, or as a list; a mount's cache."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -68,7 +68,8 @@ class Contents:
         for name, path in blobs.items():
             contents._add_blob(name, path, by_layer.get(name, []))
         made = {entry.diff_id: entry.what for entry in entries}
-        contents.stored += _unpacked(state.rootfs / "layers", made)
+        contents.stored += _unpacked("unpacked", state.rootfs / "layers", made)
+        contents.stored += _unpacked("listed", state.listed / "layers", made)
         contents.stored += _mounts(state)
         return contents
 
@@ -113,7 +114,7 @@ def _entries(directory: Path) -> Iterator[_Entry]:
             continue
 
 
-def _unpacked(directory: Path, made: Mapping[str, str]) -> Iterator[Stored]:
+def _unpacked(kind: Kind, directory: Path, made: Mapping[str, str]) -> Iterator[Stored]:
     records = {path.stem: path for path in _children(directory) if path.suffix == ".json"}
     copies: dict[str, list[str]] = {}
     used: dict[str, float] = {}
@@ -136,7 +137,7 @@ def _unpacked(directory: Path, made: Mapping[str, str]) -> Iterator[Stored]:
         own = copies.get(name, [])
         is_step = bool(record.get("of_step"))
         yield Stored(
-            kind="unpacked",
+            kind=kind,
             name=name,
             size=int(record.get("size", -1)),
             created=used[name],

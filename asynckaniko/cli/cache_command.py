@@ -20,6 +20,7 @@ _KINDS = {
     "layer": "layer",
     "base": "base layer",
     "unpacked": "unpacked",
+    "listed": "listed",
     "mount": "cache mount",
 }
 _Result = TypeVar("_Result")

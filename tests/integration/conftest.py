@@ -13,6 +13,7 @@ from tests.support import processes
 from tests.support.images import Files, ReadImage, make_tar, read_layout
 
 SECONDS = 110
+_UNFINISHED = ("builds/*", "layers/.*")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ class Workbench:
     def leftovers(self) -> list[str]:
         """List what a build that is over must not leave: processes, locks, unfinished files."""
         found = processes.belonging_to(self.state)
-        for pattern in ("builds/*", "rootfs/builds/*", "blobs/ingest-*", "rootfs/layers/.*"):
+        patterns = ["builds/*", "blobs/ingest-*"]
+        patterns += [f"{side}/{what}" for side in ("rootfs", "listed") for what in _UNFINISHED]
+        for pattern in patterns:
             found += [str(path.relative_to(self.state)) for path in self.state.glob(pattern)]
         return found
 

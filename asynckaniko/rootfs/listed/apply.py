@@ -36,7 +36,7 @@ class Applier:
         self.changed: dict[bytes, Node] = {}
         """What the archive has made or changed, by path; some may have been replaced since."""
         self.replaced: set[bytes] = set()
-        """Paths where directories were that the archive has removed."""
+        """Paths where the archive has removed what was there before."""
 
     def apply(self, entry: Entry) -> None:
         """Raises ArchiveError: an entry that cannot be; CopyFailed: a conflict."""
@@ -166,7 +166,8 @@ class Applier:
                 raise CopyFailed(f"cannot copy directory onto file /{name}")
             if existing.is_directory:
                 raise CopyFailed(f"cannot replace directory /{name} with file")
-        if existing.is_directory:
+        # A file below would not shine through a directory, but overlays mark those, too.
+        if existing.is_directory or existing.number not in self._touched:
             self.replaced.add(path)
         del directory.children[path.rpartition(b"/")[2]]
 
