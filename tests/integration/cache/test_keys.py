@@ -260,7 +260,8 @@ def test_no_two_meanings_have_one_key(desk: Desk) -> None:
                 assert known == meaning, keys[position]
 
     look()
-    assert len(seen) > EXAMPLES / 2
+    # Enough keys that differ, or nothing was compared.
+    assert len(seen) > EXAMPLES / 4
 
 
 def _is_there(desk: Desk, line: Line) -> bool:
