@@ -35,6 +35,7 @@ from asynckaniko.errors import HostError
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _BEGINNING_SECONDS = 5.0
+"""Nobody takes so long to lock a file; what is older was left by a killed process."""
 
 
 class StateDirectory:
@@ -69,13 +70,17 @@ class StateDirectory:
             (self.listed / name).mkdir(exist_ok=True)
         boot = self.root / "boot"
         current = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
-        recorded = boot.read_text().strip() if boot.exists() else current
         with self._lock("state") as locked:
             if locked:
                 self._remove_dead_builds()
-                if recorded != current:
+                recorded = boot.read_text().strip() if boot.exists() else None
+                if recorded not in {None, current}:
                     self._drop(self.blobs, self.rootfs / "layers", self.listed / "layers")
-        boot.write_text(current)
+                if recorded != current:
+                    # Never seen half-written, which would read as another boot.
+                    unnamed = boot.with_suffix(".new")
+                    unnamed.write_text(current)
+                    unnamed.rename(boot)
 
     def claim_rootfs(self, root_id: int) -> None:
         """Give the rootfs side to namespace root `root_id`; trees of another owner are dropped."""
@@ -96,9 +101,17 @@ class StateDirectory:
     def new_build(self) -> Iterator[str]:
         """Name a build and hold its lock; others treat unlocked builds as dead."""
         identifier = secrets.token_hex(6)
-        with self._lock(identifier) as locked:
-            assert locked, "a fresh name is free"
+        path = self.builds / f"{identifier}.lock"
+        # It has its name once it is locked: whoever could lock it would take the build for dead.
+        unnamed = path.with_suffix(".new")
+        file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unnamed.rename(path)
             yield identifier
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(file)
 
     def oldest_build(self) -> float | None:
         """Return when the oldest running build began, in POSIX seconds; None if none is running."""
@@ -112,10 +125,6 @@ class StateDirectory:
                 continue
             try:
                 began = os.fstat(file).st_mtime
-                # One that is just beginning must not find its own lock taken.
-                if time.time() - began < _BEGINNING_SECONDS:
-                    started.append(began)
-                    continue
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 started.append(began)
@@ -157,6 +166,10 @@ class StateDirectory:
                 if dead:
                     for builds in (self.rootfs / "builds", self.listed / "builds", self.builds):
                         self._drop(builds / name)
+        for unnamed in self.builds.glob("*.new"):
+            with suppress(FileNotFoundError):
+                if time.time() - unnamed.stat().st_mtime > _BEGINNING_SECONDS:
+                    unnamed.unlink()
         if not any(lock.stem != "state" for lock in self.builds.glob("*.lock")):
             for ingest in self.blobs.glob("ingest-*"):
                 ingest.unlink(missing_ok=True)
