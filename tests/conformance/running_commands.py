@@ -79,6 +79,58 @@ CASES = (
         tree={"a": "", "b": ""},
     ),
     Case(
+        name="a command may name one locked cache twice",
+        dockerfile="""\
+            FROM busybox AS base
+            RUN --mount=type=cache,target=/c,id=twice,sharing=locked \\
+                --mount=type=cache,target=/d,id=twice,sharing=locked \\
+              echo one > /c/f && cat /d/f > /seen
+            FROM scratch
+            COPY --from=base /seen /
+        """,
+        tree={"seen": "one\n"},
+    ),
+    Case(
+        name="locked caches named in another order wait for each other's end",
+        dockerfile="""\
+            FROM busybox AS base
+            FROM base AS slow-a
+            RUN sleep 0.4 && touch /x
+            FROM base AS slow-b
+            RUN sleep 0.4 && touch /y
+            FROM base AS a
+            RUN --mount=type=cache,target=/c,id=former,sharing=locked \\
+                --mount=type=bind,from=slow-a,target=/m \\
+                --mount=type=cache,target=/d,id=latter,sharing=locked \\
+              touch /a
+            FROM base AS b
+            RUN --mount=type=cache,target=/d,id=latter,sharing=locked \\
+                --mount=type=bind,from=slow-b,target=/m \\
+                --mount=type=cache,target=/c,id=former,sharing=locked \\
+              touch /b
+            FROM scratch
+            COPY --from=a /a /
+            COPY --from=b /b /
+        """,
+        tree={"a": "", "b": ""},
+    ),
+    Case(
+        name="who waits for a stage holds no cache that the stage locks",
+        dockerfile="""\
+            FROM busybox AS base
+            FROM base AS before
+            RUN sleep 0.4
+            RUN --mount=type=cache,target=/c,id=handed,sharing=locked touch /x
+            FROM base AS after
+            RUN --mount=type=cache,target=/c,id=handed,sharing=locked \\
+                --mount=type=bind,from=before,target=/m \\
+              test -e /m/x && touch /a
+            FROM scratch
+            COPY --from=after /a /
+        """,
+        tree={"a": ""},
+    ),
+    Case(
         name="a private cache is another one while it is in use",
         dockerfile="""\
             FROM busybox AS base

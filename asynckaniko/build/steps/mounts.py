@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import posixpath
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,9 +69,12 @@ async def prepared_mounts(
     prepared = PreparedMounts()
     try:
         async with AsyncExitStack() as resources:
-            for number, text in enumerate(instruction.mounts):
-                mount = parse_mount(text, stage.state.scope.expand)
-                await _prepare(stage, mount, number, prepared, resources)
+            mounts = [parse_mount(text, stage.state.scope.expand) for text in instruction.mounts]
+            for mount in mounts:
+                await _source_built(stage, mount)
+            held = await resources.enter_async_context(_locks(stage, mounts))
+            for number, mount in enumerate(mounts):
+                await _prepare(stage, mount, number, held, prepared, resources)
             if script:
                 prepared.add_file(script.encode(), SCRIPT, mode=0o755, uid=0, gid=0)
             yield prepared
@@ -84,6 +87,7 @@ async def _prepare(
     stage: "StageRun",
     mount: RunMount,
     number: int,
+    held: frozenset[str],
     prepared: PreparedMounts,
     resources: AsyncExitStack,
 ) -> None:
@@ -94,7 +98,7 @@ async def _prepare(
             readonly = {"target": target, "readonly": mount.readonly}
             prepared.mounts.append({"type": "bind", **shown, **readonly})
         case CacheMount():
-            directory = await resources.enter_async_context(_cache(stage, mount))
+            directory = await resources.enter_async_context(_cache(stage, mount, held))
             prepared.mounts.append(
                 {
                     "type": "cache",
@@ -156,32 +160,74 @@ async def _context_copy(stage: "StageRun", source: FromDirectory, path: str) -> 
         return run.context_copies[key]
 
 
+async def _source_built(stage: "StageRun", mount: RunMount) -> None:
+    """Wait for the stage a mount shows: whoever holds a cache must not wait for who wants it."""
+    name = mount.from_ if isinstance(mount, BindMount | CacheMount) else ""
+    if name:
+        source = await arrived(stage.planned.sources[name])
+        if isinstance(source, FromStage):
+            await stage.others[source.index].done.wait()
+
+
 @asynccontextmanager
-async def _cache(stage: "StageRun", mount: CacheMount) -> AsyncIterator[str]:
-    """Give a cache directory for the length of the block, alone or shared as the mount says."""
-    namespace = stage.run.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
-    identity = mount.id or posixpath.normpath(mount.target)
-    state = stage.run.resources.state
-    name = hashlib.sha256(f"{len(namespace)}:{namespace}{identity}".encode()).hexdigest()
-    if mount.sharing == "shared":
-        async with _in_use(state.mounts / name, identity):
-            yield await _seeded(stage, mount, f"caches/{name}")
-        return
-    suffix = 0
-    while True:
-        candidate = f"{name}.{suffix}" if suffix else name
-        file = _try_lock(state.builds / f"cache-{candidate}.flock")
-        if file is not None:
-            break
-        if mount.sharing == "private":
-            suffix += 1
-        else:
-            await sleep(_LOCK_POLL_SECONDS)
+async def _locks(stage: "StageRun", mounts: Sequence[RunMount]) -> AsyncIterator[frozenset[str]]:
+    """Hold the caches that one command alone may use; give their names.
+
+    Each once, and everybody's in one order, or commands would wait for one another for ever.
+    """
+    names = {
+        _cache_name(stage, mount)
+        for mount in mounts
+        if isinstance(mount, CacheMount) and mount.sharing == "locked"
+    }
+    files: list[int] = []
     try:
-        async with _in_use(state.mounts / candidate, identity):
+        for name in sorted(names):
+            # Another process may be who holds it, so there is no event to wait for.
+            while True:
+                file = _try_lock(_lock_path(stage, name))
+                if file is not None:
+                    break
+                await sleep(_LOCK_POLL_SECONDS)
+            files.append(file)
+        yield frozenset(names)
+    finally:
+        for file in files:
+            os.close(file)
+
+
+@asynccontextmanager
+async def _cache(stage: "StageRun", mount: CacheMount, held: frozenset[str]) -> AsyncIterator[str]:
+    """Give a cache directory for the length of the block, alone or shared as the mount says."""
+    name = candidate = _cache_name(stage, mount)
+    file = None
+    if mount.sharing == "private":
+        suffix = 0
+        while (file := _try_lock(_lock_path(stage, candidate))) is None:
+            suffix += 1
+            candidate = f"{name}.{suffix}"
+    else:
+        assert mount.sharing == "shared" or name in held
+    try:
+        async with _in_use(stage.run.resources.state.mounts / candidate, _identity(mount)):
             yield await _seeded(stage, mount, f"caches/{candidate}")
     finally:
-        os.close(file)
+        if file is not None:
+            os.close(file)
+
+
+def _identity(mount: CacheMount) -> str:
+    return mount.id or posixpath.normpath(mount.target)
+
+
+def _cache_name(stage: "StageRun", mount: CacheMount) -> str:
+    namespace = stage.run.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
+    framed = f"{len(namespace)}:{namespace}{_identity(mount)}"
+    return hashlib.sha256(framed.encode()).hexdigest()
+
+
+def _lock_path(stage: "StageRun", name: str) -> Path:
+    return stage.run.resources.state.builds / f"cache-{name}.flock"
 
 
 @asynccontextmanager
