@@ -36,7 +36,7 @@ def render_plan(plan: ClusterPlan, options: KubernetesOptions) -> dict[str, Any]
         "kind": "ConfigMap",
         "metadata": _metadata(plan.name, plan, options),
         "immutable": True,
-        "data": {PLAN_KEY: plan.to_bytes().decode()},
+        "data": {PLAN_KEY: plan.to_bytes().decode(), **plan.files},
     }
 
 
@@ -133,7 +133,11 @@ def _template(
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": options.image,
-        "args": ["batch", "run-index", "--plan", f"{PLAN_DIRECTORY}/{PLAN_KEY}"],
+        "args": [
+            *("batch", "run-index", "--plan", f"{PLAN_DIRECTORY}/{PLAN_KEY}"),
+            # The kubelet expands $(NAME), and reads $$ as a dollar.
+            *(argument.replace("$", "$$") for argument in plan.arguments),
+        ],
         "workingDir": options.working_dir,
         "env": [{"name": name, "value": value} for name, value in environment.items()],
         "resources": _resources(job),

@@ -6,7 +6,7 @@ image that it needs is read from the registry, under the first of its tags.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import orjson
@@ -69,6 +69,10 @@ class ClusterPlan:
 
     name: str
     jobs: tuple[JobPlan, ...]
+    arguments: tuple[str, ...] = ()
+    """What Pods get on their command line, beside the plan."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """What lies beside the plan in Pods, by name: certificates that the arguments name."""
 
     def waves(self) -> list[list[JobPlan]]:
         numbers = sorted({job.wave for job in self.jobs})
@@ -90,7 +94,12 @@ class ClusterPlan:
             }
             for job in self.jobs
         ]
-        return orjson.dumps({"version": _VERSION, "name": self.name, "jobs": jobs})
+        document = {"version": _VERSION, "name": self.name, "jobs": jobs}
+        if self.arguments:
+            document["arguments"] = list(self.arguments)
+        if self.files:
+            document["files"] = dict(self.files)
+        return orjson.dumps(document)
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
@@ -100,7 +109,12 @@ class ClusterPlan:
             if document["version"] != _VERSION:
                 raise UsageError(f"plan of version {document['version']}, expected {_VERSION}")
             jobs = tuple(_job(entry) for entry in document["jobs"])
-            return cls(name=document["name"], jobs=jobs)
+            return cls(
+                name=document["name"],
+                jobs=jobs,
+                arguments=tuple(document.get("arguments", ())),
+                files=document.get("files", {}),
+            )
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise UsageError(f"not the plan of a batch: {error}") from error
 
@@ -112,9 +126,14 @@ def _job(entry: dict[str, Any]) -> JobPlan:
 
 
 def plan_cluster(
-    batch: Batch, environment: Mapping[str, str], *, fail_fast: bool = False
+    batch: Batch,
+    environment: Mapping[str, str],
+    *,
+    fail_fast: bool = False,
+    arguments: Sequence[str] = (),
+    files: Mapping[str, str] | None = None,
 ) -> ClusterPlan:
-    """Cut a batch into Jobs.
+    """Cut a batch into Jobs. `arguments` and `files` are for all Pods, see ClusterPlan.
 
     Raises:
         ManifestError: an image cannot be built in a Pod.
@@ -132,20 +151,24 @@ def plan_cluster(
             made.append(JobPlan(name="index", wave=wave, platform="", tasks=tasks, retries=2))
             wave += 1
         jobs += [replace(job, fail_fast=fail_fast) for job in made]
-    return _named(jobs)
+    unnamed = ClusterPlan(
+        name="", jobs=tuple(jobs), arguments=tuple(arguments), files=dict(files or {})
+    )
+    return _named(unnamed)
 
 
-def _named(jobs: Sequence[JobPlan]) -> ClusterPlan:
+def _named(plan: ClusterPlan) -> ClusterPlan:
     """Name everything after its content: the same batch is the same Jobs."""
-    content = ClusterPlan(name="", jobs=tuple(jobs)).to_bytes()
-    if len(content) > PLAN_SIZE - 4096:
+    content = plan.to_bytes()
+    size = len(content) + sum(map(len, plan.files.values()))
+    if size > PLAN_SIZE - 4096:
         raise UsageError(
-            f"the plan has {len(content)} bytes, and a ConfigMap holds {PLAN_SIZE}:"
+            f"the plan has {size} bytes, and a ConfigMap holds {PLAN_SIZE}:"
             " split the batch with --only"
         )
     name = f"batch-{hashlib.sha256(content).hexdigest()[:10]}"
-    named = [replace(job, name=f"{name}-{job.wave}-{job.name}") for job in jobs]
-    return ClusterPlan(name=name, jobs=tuple(named))
+    named = [replace(job, name=f"{name}-{job.wave}-{job.name}") for job in plan.jobs]
+    return replace(plan, name=name, jobs=tuple(named))
 
 
 def _check(batch: Batch) -> None:

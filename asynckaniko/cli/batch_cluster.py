@@ -3,6 +3,7 @@
 import io
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from asynckaniko.batch.tasks import ClusterPlan, plan_cluster
 from asynckaniko.cli.batch_flags import BatchFlags
 from asynckaniko.cli.batch_table import terminal_table
 from asynckaniko.cli.options import resolve
+from asynckaniko.cli.pod_arguments import pod_arguments
 from asynckaniko.cli.report import Interrupted
 from asynckaniko.cli.session import Session
 from asynckaniko.cli.surroundings import Surroundings
@@ -27,7 +29,14 @@ if TYPE_CHECKING:
 
 def run_on_cluster(batch: Batch, flags: BatchFlags, around: Surroundings) -> int:
     """Print the objects, or submit them and see the batch through."""
-    plan = plan_cluster(batch, around.environment, fail_fast=bool(flags.fail_fast))
+    told = pod_arguments(flags.build, around)
+    plan = plan_cluster(
+        batch,
+        around.environment,
+        fail_fast=bool(flags.fail_fast),
+        arguments=told.words,
+        files=told.files,
+    )
     options = batch.kubernetes
     if flags.render:
         sys.stdout.write(render_yaml(plan, options))
@@ -70,7 +79,8 @@ class _Run:
         self._options = options
         self._flags = flags
         self._around = around
-        self._build = resolve(flags.build, around)
+        # The files of client certificates are in the Pods, not here.
+        self._build = resolve(replace(flags.build, registry_client_cert=()), around)
         self._session = Session(self._build.display, stdout=sys.stdout, stderr=sys.stderr)
         self._outcomes: list[Outcome] = []
         self._started = time.monotonic()

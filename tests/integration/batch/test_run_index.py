@@ -2,13 +2,18 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
+from asynckaniko.batch.kubernetes import PLAN_DIRECTORY
 from asynckaniko.batch.tasks import ClusterPlan, JobPlan, plan_cluster
 from tests.integration.batch.conftest import Batches
+from tests.support.registry import Registry
 from tests.unit.batch.manifests import read
 
 
@@ -102,3 +107,71 @@ images:
 
     status, message, _ = run_index(batches, plan, plan.jobs[0], 0, tasks="1")
     assert (status, message["image"]) == (2, "input")
+
+
+def test_pods_get_the_flags_about_registries_and_the_certificates(
+    batches: Batches, tls_registry: Registry, tmp_path: Path
+) -> None:
+    authority = tmp_path / "certificates/authority.pem"
+    manifest = """
+images:
+  app: {context: app, tags: [REGISTRY/app:1], platforms: [linux/amd64]}
+engine: {kubernetes: {image: r.io/asynckaniko}}
+"""
+    batches.write(
+        manifest.replace("REGISTRY", tls_registry.host),
+        {"app/Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"},
+    )
+    flags = [
+        *("--render", "--push-retry=3", "--skip-push-permission-check", "--credential-helpers="),
+        *("--registry-certificate", f"{tls_registry.host}={authority}"),
+        *("--registry-client-cert", "other.example.com=/pod/cert.pem,/pod/key.pem"),
+    ]
+    done = subprocess.run(
+        batches.command(*flags),
+        cwd=batches.directory,
+        env={**batches.bench.environment, "KANIKO_REGISTRY_MIRROR": "mirror.example.com"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+    plan, job = list(YAML(typ="safe").load_all(done.stdout))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    # What a kubelet does with the ConfigMap and the command line, at another place.
+    mounted = tmp_path / "plan"
+    mounted.mkdir()
+    for name, content in plan["data"].items():
+        (mounted / name).write_text(content)
+    words = [word.replace(PLAN_DIRECTORY, str(mounted)) for word in container["args"]]
+    shutil.move(authority, tmp_path / "gone.pem")
+    client = "--registry-client-cert=other.example.com=/pod/cert.pem,/pod/key.pem"
+    assert words[3:] == [
+        f"{mounted}/plan.json",
+        f"--insecure-registry={batches.registry.host}",
+        "--registry-mirror=mirror.example.com",
+        "--credential-helpers=",
+        "--skip-push-permission-check=true",
+        "--push-retry=3",
+        client,
+        f"--registry-certificate={tls_registry.host}={mounted}/certificate-0.pem",
+    ]
+    words.remove(client)  # its files are in no Pod here
+    pod = subprocess.run(
+        [sys.executable, "-m", "asynckaniko", *words],
+        cwd=batches.directory,
+        env={
+            **batches.bench.environment,
+            "ASYNCKANIKO_BATCH_JOB": job["metadata"]["name"],
+            "ASYNCKANIKO_STATE_DIR": os.fspath(batches.bench.state),
+            "JOB_COMPLETION_INDEX": "0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert pod.returncode == 0, pod.stdout + pod.stderr
+    assert tls_registry.has("app", "1")
+    asked = [(request.method, request.path) for request in tls_registry.requests()]
+    assert asked.count(("POST", "/v2/app/blobs/uploads/")) == 2  # a layer and a config: no check
