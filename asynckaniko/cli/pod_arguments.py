@@ -1,4 +1,4 @@
-"""What the Pods of a batch are told: the flags about registries and git, as they were given here."""
+"""What the Pods of a batch are told: the flags about registries and git that were given here."""
 
 from dataclasses import dataclass, field
 from functools import partial
