@@ -43,7 +43,7 @@ fast: .venv/.dev ## Run the tests that need no server and no base image, in seco
 soak: .venv/.dev test-packages ## Kill builds while they write caches, a hundred times; takes about ten minutes
 	$(PYTHON) -m pytest -n 0 -s tests/soak/killed_writers.py
 
-perf: .venv/.dev test-packages ## Measure whole builds; make perf ARGS=--help tells how
+perf: .venv/.perf test-packages ## Measure whole builds; make perf ARGS=--help tells how
 	$(PYTHON) -m perf $(ARGS)
 
 setup: .venv/.dev ## Make .venv with the package and its development tools
@@ -66,6 +66,10 @@ test-packages:
 .venv/.dev: pyproject.toml deploy/make-venv.sh | demo-packages
 	@deploy/make-venv.sh dev
 	@touch $@
+
+.venv/.perf: pyproject.toml deploy/make-venv.sh | demo-packages
+	@deploy/make-venv.sh perf
+	@touch $@ .venv/.dev
 
 .demo/base/index.json: deploy/demo/make_base.py | .venv/.demo
 	@echo "Making a Debian base image with mmdebstrap (once; it stays in .demo/base)"

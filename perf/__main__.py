@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from perf.contenders import ROOT, THIS, Contender, checkouts, of_checkout, of_te
 from perf.inputs import base_image
 from perf.measure import measure
 from perf.report import Run, table
-from perf.scenarios import SCENARIOS
+from perf.scenarios import SCENARIOS, SOURCES
+from perf.scenarios.context import Source
 from perf.traffic import Listener, listen
 from tests.support.registry import Registry, run_registry
 
@@ -30,6 +32,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--base-size", type=int, default=200, metavar="MB")
     parser.add_argument("--base", metavar="REFERENCE", help="use this image, over plain http")
+    parser.add_argument("--files", type=int, default=50_000, help="in the archive of context")
     parser.add_argument("--commit", action="append", default=[], help="compare with this revision")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--cleanup", action="append", default=[], metavar="NAME=COMMAND")
@@ -48,18 +51,19 @@ class Bench:
 
     registry: Registry
     listener: Listener
-    base: str
+    sources: Mapping[str, Source]
     timeout_seconds: float
 
     def run(self, contender: Contender, scenario: str, repeat: int) -> Run:
         """Build once with nothing kept from before."""
         state = WORK / "state"
-        context = WORK / "contexts" / scenario
+        source = self.sources.get(scenario)
+        context = source.context if source else str(WORK / "contexts" / scenario)
         name = f"{contender.name}-{scenario}-{time.monotonic_ns()}".lower()
         values = {
             "state": str(state),
             "registry": self.registry.host,
-            "context": str(context),
+            "context": context,
             "destination": f"{self.registry.host}/perf/{name}:1",
         }
         clean(state, contender.cleanup_command(**values))
@@ -67,7 +71,11 @@ class Bench:
         usage = measure(
             contender.command(**values),
             directory=WORK,
-            environment={**os.environ, **contender.environment},
+            environment={
+                **os.environ,
+                **contender.environment,
+                **(source.environment if source else {}),
+            },
             log=WORK / f"{contender.name}-{scenario}.log",
             timeout_seconds=self.timeout_seconds,
         )
@@ -104,16 +112,23 @@ def main() -> int:
         listen() as listener,
         run_registry(WORK / "registry", notify=listener.url) as registry,
         checkouts(chosen.commit, WORK) as earlier,
+        ExitStack() as served,
     ):
         base = chosen.base or base_image(chosen.base_size, WORK).push(registry, "library/base")
         make_contexts(names, base)
-        bench = Bench(registry, listener, base, chosen.timeout)
+        sources = {
+            name: served.enter_context(SOURCES[name](WORK / "contexts" / name, chosen.files))
+            for name in names
+            if name in SOURCES
+        }
+        bench = Bench(registry, listener, sources, chosen.timeout)
         peers = [of_text(text, chosen.cleanup) for text in chosen.peer]
         contenders = [of_checkout(THIS, ROOT), *earlier, *peers]
         # Interleaved, so that a ratio compares runs of the same minute.
         for repeat in range(chosen.repeats):
             for scenario in names:
-                for contender in contenders:
+                source = sources.get(scenario)
+                for contender in [*contenders, *(source.peers if source else ())]:
                     run = bench.run(contender, scenario, repeat)
                     runs.append(run)
                     print(progress(run), file=sys.stderr, flush=True)

@@ -18,6 +18,7 @@ _WORDS = tuple(
     for verb in ("return", "import", "export", "require", "build", "copy", "run", "read")
     for noun in ("value", "config", "module", "layer", "image", "digest", "path")
 )
+_FOLDERS = ("lib", "dist", "src", "esm", "internal")
 _LAYERS = 6
 _MEAN_FILE_SIZE = 12_000
 
@@ -45,6 +46,25 @@ def sources(directory: Path, *, files: int, seed: int) -> None:
         package.mkdir(parents=True, exist_ok=True)
         head = f"# module {number} {generator.getrandbits(128):032x}\n"
         (package / f"mod{number:04d}.py").write_text(f'{head}{values}"""{body}"""\n')
+
+
+def packages(directory: Path, *, files: int, seed: int) -> None:
+    """Write a tree of small scripts, as a package manager leaves it."""
+    generator = random.Random(seed)
+    pool = [text(generator, 16_000) for _ in range(128)]
+    written = package = 0
+    while written < files:
+        place = directory / f"package-{package:04d}"
+        for number in range(min(generator.randrange(20, 100), files - written)):
+            folders = (generator.choice(_FOLDERS) for _ in range(generator.randrange(4)))
+            folder = place.joinpath(*folders)
+            folder.mkdir(parents=True, exist_ok=True)
+            size = min(int(generator.expovariate(1 / 2048)) + 20, 15_000)
+            start = generator.randrange(16_000 - size)
+            head = f"// {generator.getrandbits(64):x}\n"
+            (folder / f"f{number:03d}.js").write_text(head + generator.choice(pool)[start:][:size])
+            written += 1
+        package += 1
 
 
 def freeze(directory: Path) -> None:

@@ -1,11 +1,13 @@
 """Whole builds to measure. Each scenario is a function whose docstring says what it protects."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 
 from perf.scenarios.app import app
 from perf.scenarios.bigblob import bigblob
+from perf.scenarios.context import Source, bucket, context
 from perf.scenarios.manyfiles import manyfiles
 from perf.scenarios.manyruns import manyruns
 from perf.scenarios.metadata import metadata
@@ -14,6 +16,9 @@ from perf.scenarios.multistage import multistage
 Scenario: TypeAlias = Callable[[Path, str], None]
 """Writes a context with its Dockerfile into a directory, on the base image of that reference."""
 
+SourceOf: TypeAlias = Callable[[Path, int], AbstractContextManager[Source]]
+"""Serves the context that was written into a directory, with that many files more."""
+
 SCENARIOS: dict[str, Scenario] = {
     "app": app,
     "manyfiles": manyfiles,
@@ -21,4 +26,6 @@ SCENARIOS: dict[str, Scenario] = {
     "manyruns": manyruns,
     "multistage": multistage,
     "metadata": metadata,
+    "context": context,
 }
+SOURCES: dict[str, SourceOf] = {"context": bucket}

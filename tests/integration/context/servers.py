@@ -3,11 +3,8 @@
 import asyncio
 import base64
 import os
-import socket
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -175,58 +172,3 @@ class SmartGit:
         headers = dict(line.split(": ", 1) for line in lines if ": " in line)
         status = int(headers.pop("Status", "200 OK").split()[0])
         return web.Response(status=status, body=rest, headers=headers)
-
-
-@contextmanager
-def git_daemon(root: Path) -> Iterator[str]:
-    """Serve the repositories below `root` by git's own protocol; yields `127.0.0.1:port`."""
-    port = free_port()
-    words = ["--listen=127.0.0.1", f"--port={port}", f"--base-path={root}", "--export-all"]
-    with running(["git", "daemon", *words], port):
-        yield f"127.0.0.1:{port}"
-
-
-@contextmanager
-def moto() -> Iterator[str]:
-    """Serve S3; yields `http://127.0.0.1:port`."""
-    port = free_port()
-    program = [sys.executable, "-c", "from moto.server import main; main()"]
-    with running([*program, "-H", "127.0.0.1", "-p", str(port)], port):
-        yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def running(command: list[str], port: int) -> Iterator[None]:
-    """Run a server until the end of the block, once its port answers."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        _wait_for(port, process)
-        yield
-    finally:
-        # git daemon's children end with their connections; the group ends them anyway.
-        os.killpg(process.pid, 15)
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the server ended"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError(f"nothing listens on port {port}")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.context.conftest import DOCKERFILE, Builds, Repository, git
-from tests.integration.context.servers import SmartGit, git_daemon, serving
+from tests.integration.context.servers import SmartGit, serving
+from tests.support.daemons import git_daemon
 
 GIT = {"GIT_PULL_METHOD": "git"}
 HTTP = {"GIT_PULL_METHOD": "http"}

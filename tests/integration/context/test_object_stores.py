@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.context.conftest import Builds, archive
-from tests.integration.context.servers import moto, serving
+from tests.integration.context.servers import serving
 from tests.integration.context.stores import AzureStore, ObjectStore
+from tests.support.daemons import moto
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "canary-secret"}
 LARGE = os.urandom(12 << 20)

@@ -23,9 +23,9 @@ from asynckaniko.registry.credentials import Credential, Lease, Secret
 from asynckaniko.registry.endpoints import Endpoints
 from asynckaniko.registry.wire import Wire
 from asynckaniko.settings import CredentialOptions, RegistryOptions
-from tests.integration.context.servers import moto
 from tests.integration.registry.clients import SkippedTime, connect
 from tests.integration.registry.servers import Answer, Script
+from tests.support.daemons import moto
 from tests.support.registry import Registry, run_registry
 
 
