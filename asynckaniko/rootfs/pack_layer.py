@@ -40,17 +40,17 @@ def pack_upper(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, An
             fds[0], compression=arguments["compression"], level=arguments.get("level")
         ) as sink:
             tar = TarWriter(sink.write, clamp=arguments.get("clamp"))
-            walk(upper, _UpperPacker(tar, skip=arguments.get("skip") or ()))
+            walk(upper, Packer(tar, skip=arguments.get("skip") or ()))
             tar.finish()
             return sink.finish() | {"entries": tar.entries}
     finally:
         os.close(upper)
 
 
-class _UpperPacker:
+class Packer:
     """Visits an upper directory and writes what it finds in the terms of a layer."""
 
-    def __init__(self, tar: TarWriter, *, skip: Sequence[str]) -> None:
+    def __init__(self, tar: TarWriter, *, skip: Sequence[str] = ()) -> None:
         self._tar = tar
         self._skip = frozenset(os.fsencode(path) for path in skip)
         self._links: dict[tuple[int, int], bytes] = {}
@@ -73,7 +73,7 @@ class _UpperPacker:
             xattrs = read_xattrs(descriptor, names)
         self._tar.directory(path, read_attributes(os.fstat(descriptor)), xattrs)
         if opaque:
-            self._whiteout(path + b"/" + OPAQUE_MARKER)
+            self.opaque(path)
 
     def file(self, path: bytes, descriptor: int) -> None:
         status = os.fstat(descriptor)
@@ -82,7 +82,7 @@ class _UpperPacker:
         if names:
             _refuse_indirection(path, names)
             if not status.st_size and not _WHITEOUT_XATTRS.isdisjoint(names):
-                self._whiteout_of(path)
+                self.whiteout(path)
                 return
             xattrs = read_xattrs(descriptor, names)
         attributes = read_attributes(status)
@@ -105,7 +105,7 @@ class _UpperPacker:
     def special(self, path: bytes, status: os.stat_result) -> None:
         mode, number = status.st_mode, status.st_rdev
         if is_whiteout(status):
-            self._whiteout_of(path)
+            self.whiteout(path)
         elif S_ISFIFO(mode):
             self._tar.fifo(path, read_attributes(status))
         elif S_ISCHR(mode) or S_ISBLK(mode):
@@ -114,11 +114,16 @@ class _UpperPacker:
         # What is left are sockets: they mean nothing without their process, and tar has no word
         # for them.
 
-    def _whiteout_of(self, path: bytes) -> None:
+    def whiteout(self, path: bytes) -> None:
+        """Write that what the layers below have at `path` is gone."""
         parent, slash, name = path.rpartition(b"/")
-        self._whiteout(parent + slash + WHITEOUT_PREFIX + name)
+        self._mark(parent + slash + WHITEOUT_PREFIX + name)
 
-    def _whiteout(self, path: bytes) -> None:
+    def opaque(self, path: bytes) -> None:
+        """Write that all that the layers below have in a directory is gone."""
+        self._mark(path + b"/" + OPAQUE_MARKER)
+
+    def _mark(self, path: bytes) -> None:
         self._tar.file(path, _WHITEOUT, 0)
 
 

@@ -1,10 +1,8 @@
 """pack_upper on what real overlays hold after real commands."""
 
 import os
-import shutil
 import stat
 import subprocess
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 
 from asynckaniko.linux.overlay import mount_overlay
 from asynckaniko.rootfs.pack_layer import pack_upper
+from tests.unit.rootfs.applying import LOWERS, OPERATIONS, apply_layer, list_entries
 from tests.unit.rootfs.children import in_namespaces
 from tests.unit.rootfs.trees import (
     Node,
@@ -22,7 +21,6 @@ from tests.unit.rootfs.trees import (
     file,
     hard_link,
     make,
-    members,
     symlink,
 )
 
@@ -54,53 +52,14 @@ def change(tmp_path: Path, script: str, lower: Mapping[str, Node] = LOWER) -> di
         subprocess.run(["sh", "-ec", script], check=True, cwd="merged")
         with open("layer", "wb") as output:
             pack_upper({"upper": "upper", "compression": "none"}, [output.fileno()])
-        entries = _list(Path("layer").read_bytes())
-        _apply("layer", entries, "copy")
+        entries = list_entries(Path("layer").read_bytes())
+        apply_layer("layer", entries, "copy")
         assert _comparable("copy") == _comparable("merged")
         return entries
 
     base = tmp_path / "base"
     base.mkdir()
     return in_namespaces(base, work)
-
-
-def _list(layer: bytes) -> dict[str, str]:
-    kinds = {
-        tarfile.DIRTYPE: "d",
-        tarfile.REGTYPE: "-",
-        tarfile.LNKTYPE: "h",
-        tarfile.SYMTYPE: "l",
-        tarfile.FIFOTYPE: "p",
-    }
-    return {
-        name: f"{kinds[member.type]} {member.linkname}".rstrip()
-        for name, member in members(layer).items()
-    }
-
-
-def _apply(layer: str, entries: Mapping[str, str], root: str) -> None:
-    """Apply a layer as image-spec layer.md says it: whiteouts hide what was there before."""
-    for name, kind in entries.items():
-        parent, _, last = name.rpartition("/")
-        if last == ".wh..wh..opq":
-            if Path(root, parent).is_dir():
-                _remove(*Path(root, parent).iterdir())
-        elif last.startswith(".wh."):
-            _remove(Path(root, parent, last.removeprefix(".wh.")))
-        else:
-            _make_way(Path(root, name), is_directory=kind == "d")
-    extract = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-p"]
-    subprocess.run([*extract, "--exclude=.wh.*", "-xf", layer, "-C", root], check=True)
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def _make_way(path: Path, *, is_directory: bool) -> None:
-    if path.is_symlink() or (path.exists() and path.is_dir() != is_directory):
-        _remove(path)
 
 
 def _comparable(root: str) -> dict[str, dict[str, object]]:
@@ -197,26 +156,10 @@ def test_file_capabilities_set_by_a_step_are_kept(tmp_path: Path) -> None:
     assert b"SCHILY.xattr.security.capability=" + revision_2 + b"\n" in layer
 
 
-_PATHS = st.sampled_from(["a", "b", "a/x", "a/y", "b/x", "a/x/z"])
-_OPERATIONS: st.SearchStrategy[str] = st.one_of(
-    st.builds("rm -rf {0}".format, _PATHS),
-    st.builds("mkdir -p {0}".format, _PATHS),
-    st.builds("echo {1} > {0}".format, _PATHS, st.integers(0, 9)),
-    st.builds("mv -T {0} {1}".format, _PATHS, _PATHS),
-    st.builds("ln -sfT t {0}".format, _PATHS),
-    st.builds("ln -f {0} {1}".format, _PATHS, _PATHS),
-    st.builds("chmod {1} {0}".format, _PATHS, st.sampled_from(["700", "4755", "1777"])),
-    st.builds("chown -h 7:8 {0}".format, _PATHS),
-)
-_LOWERS = st.dictionaries(
-    st.sampled_from(["a/x", "a/y/1", "b/x/2", "c"]), st.just(file(b"lower")), max_size=4
-)
-
-
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(lower=_LOWERS, operations=st.lists(_OPERATIONS, max_size=8))
+@given(lower=LOWERS, operations=st.lists(OPERATIONS, max_size=8))
 def test_applying_the_layer_gives_the_merged_tree(
     tmp_path_factory: pytest.TempPathFactory, lower: dict[str, Node], operations: list[str]
 ) -> None:
