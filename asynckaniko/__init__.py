@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asynckaniko import errors, events
     from asynckaniko.build.builder import Builder, RunningBuild
+    from asynckaniko.build.image_index import create_index
+    from asynckaniko.build.push_image import PushedImage
     from asynckaniko.build.request import (
         BuildRequest,
         BuildResult,
@@ -46,6 +48,7 @@ __all__ = [
     "NamesFile",
     "OciLayout",
     "Push",
+    "PushedImage",
     "RegistryOptions",
     "Retry",
     "RunningBuild",
@@ -53,6 +56,7 @@ __all__ = [
     "Settings",
     "WarmRequest",
     "WarmedImage",
+    "create_index",
     "errors",
     "events",
     "warm",
@@ -70,6 +74,7 @@ _HOMES = {
     "NamesFile": "build.request",
     "OciLayout": "build.request",
     "Push": "build.request",
+    "PushedImage": "build.push_image",
     "RegistryOptions": "settings",
     "Retry": "settings",
     "RunningBuild": "build.builder",
@@ -77,6 +82,7 @@ _HOMES = {
     "Settings": "settings",
     "WarmRequest": "build.warm",
     "WarmedImage": "build.warm",
+    "create_index": "build.image_index",
     "warm": "build.warm",
 }
 

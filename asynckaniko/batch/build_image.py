@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import orjson
 from anyio import create_task_group
 
 from asynckaniko.batch.inputs import InputDigests
@@ -18,12 +17,12 @@ from asynckaniko.batch.requests import (
     tags_of,
     uses_input_digest,
 )
+from asynckaniko.build.image_index import index_of, push_index
 from asynckaniko.build.push_image import PushedImage, push_image
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.concurrency import single_error
 from asynckaniko.errors import NoMatchingPlatform, NotFound
-from asynckaniko.events import Event, EventSink, ImagePushed, OutputWritten
-from asynckaniko.oci import media_types
+from asynckaniko.events import Event, EventSink, OutputWritten
 from asynckaniko.oci.config import ImageConfig
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.manifest import Manifest
@@ -178,7 +177,6 @@ class LocalBuilds:
     ) -> Built:
         """Push the platforms' images by digest, then an index of them under every tag."""
         manifests = {name: result.manifest for name, result in results.items()}
-        content = make_index(manifests)
         references = [Reference.parse(tag) for tag in tags]
         repositories = list(dict.fromkeys(r.repository for r in references))
         with single_error():
@@ -187,9 +185,12 @@ class LocalBuilds:
                     found = results[platform].digest
                     targets = [Reference(r, "", Digest.parse(found)) for r in repositories]
                     tasks.start_soon(self._push, image.name, path, targets)
-        for reference in references:
-            await self._registry.push_manifest(reference, content, media_types.OCI_INDEX)
-            self._emit(image.name, ImagePushed(str(reference), Digest.of(content)))
+        await push_index(
+            self._registry,
+            index_of(manifests),
+            references,
+            emit=lambda event: self._emit(image.name, event),
+        )
         return indexed(manifests, tags, input_digest)
 
     async def _push(self, name: str, layout: Path, targets: list[Reference]) -> PushedImage:
@@ -278,26 +279,13 @@ def indexed(
     is_new: bool = True,
 ) -> Built:
     """Describe an image for several platforms."""
-    content = make_index(manifests)
+    descriptor = index_of(manifests).descriptor
     return Built(
-        digest=Digest.of(content),
+        digest=descriptor.digest,
         references=tags,
-        media_type=media_types.OCI_INDEX,
-        size=len(content),
+        media_type=descriptor.media_type,
+        size=descriptor.size,
         platforms={name: manifest.descriptor.digest for name, manifest in manifests.items()},
         input_digest=input_digest,
         is_new=is_new,
     )
-
-
-def make_index(manifests: Mapping[str, Manifest]) -> bytes:
-    """Write an image index (image-spec image-index.md); the same images give the same bytes."""
-    document = {
-        "schemaVersion": 2,
-        "mediaType": media_types.OCI_INDEX,
-        "manifests": [
-            replace(manifests[name].descriptor, platform=Platform.parse(name)).to_json()
-            for name in sorted(manifests)
-        ],
-    }
-    return orjson.dumps(document)

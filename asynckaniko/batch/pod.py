@@ -7,14 +7,15 @@ from typing import Any
 
 import orjson
 
-from asynckaniko.batch.build_image import indexed, make_index
+from asynckaniko.batch.build_image import indexed
 from asynckaniko.batch.expand import load
 from asynckaniko.batch.outcome import Built, Outcome
 from asynckaniko.batch.plan import Batch
 from asynckaniko.batch.report import first_line
 from asynckaniko.batch.tasks import ClusterPlan, JobPlan, Task, platform_tag
+from asynckaniko.build.image_index import index_of, push_index
 from asynckaniko.errors import UsageError
-from asynckaniko.oci import media_types
+from asynckaniko.events import ignore
 from asynckaniko.oci.manifest import Manifest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
@@ -56,7 +57,7 @@ def batch_of(task: Task, directory: Path) -> Batch:
     return replace(batch, images=images)
 
 
-async def push_index(task: Task, settings: Settings) -> Built:
+async def index_task(task: Task, settings: Settings) -> Built:
     """Make the index of an image whose platforms have been pushed. Raises RegistryError."""
     platforms: list[str] = list(task.entry["platforms"])
     tags: list[str] = list(task.entry["tags"])
@@ -73,9 +74,7 @@ async def push_index(task: Task, settings: Settings) -> Built:
                 reference = Reference.parse(platform_tag(tag, platform))
                 resolved = await registry.resolve(reference, Platform.parse(platform))
                 manifests[platform] = resolved.manifest
-            await registry.push_manifest(
-                Reference.parse(tag), make_index(manifests), media_types.OCI_INDEX
-            )
+            await push_index(registry, index_of(manifests), [Reference.parse(tag)], emit=ignore)
     references = tuple(str(Reference.parse(tag)) for tag in tags)
     return indexed(manifests, references, "")
 

@@ -7,7 +7,7 @@ from typing import Any
 from asynckaniko.batch.kubernetes import SECRETS_DIRECTORY
 from asynckaniko.batch.local import LocalOptions, build_batch
 from asynckaniko.batch.outcome import Outcome, Status
-from asynckaniko.batch.pod import batch_of, find_task, push_index, result_message
+from asynckaniko.batch.pod import batch_of, find_task, index_task, result_message
 from asynckaniko.batch.report import exit_code
 from asynckaniko.batch.requests import Surroundings as BuildSurroundings
 from asynckaniko.batch.schedule import Rules
@@ -61,7 +61,7 @@ class _TaskRun:
     async def _work(self, sink: EventSink) -> Outcome:
         try:
             if not self._task.platform:
-                built = await push_index(self._task, self._options.settings)
+                built = await index_task(self._task, self._options.settings)
                 return Outcome(name=self._task.image, status=Status.BUILT, built=built, attempts=1)
             return await self._build(sink)
         except AsynckanikoError as error:

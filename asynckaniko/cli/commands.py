@@ -22,6 +22,7 @@ from asynckaniko.cli.build_flags import (
 )
 from asynckaniko.cli.cache_flags import cache_commands
 from asynckaniko.cli.flags import SWITCH, Command, Flag, PathName, Value
+from asynckaniko.cli.index_flags import index_commands
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
 
@@ -229,6 +230,7 @@ def _commands() -> Iterator[click.Command]:
         examples="asynckaniko push out -d registry.example.com/team/app:1.4\n",
         **flags,
     )
+    yield index_commands({"context_settings": _CONTEXT_SETTINGS})
     yield from cache_commands({"context_settings": _CONTEXT_SETTINGS})
     yield Command(
         "doctor",

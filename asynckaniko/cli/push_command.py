@@ -1,9 +1,11 @@
-"""`asynckaniko push`: an image that exists already, shown while it is sent."""
+"""`asynckaniko push` and `index create`: what exists already, shown while it is sent."""
 
 import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from asynckaniko.build.image_index import create_index
 from asynckaniko.build.push_image import PushedImage, push_image
 from asynckaniko.build.request import DigestFile, NamesFile, Push
 from asynckaniko.build.result_files import write_result
@@ -14,22 +16,52 @@ from asynckaniko.oci.reference import Reference
 
 
 def run(source: Path, options: BuildOptions) -> int:
-    """Push as `options` say and return the exit status."""
-    return PushCommand(source, options, stdout=sys.stdout, stderr=sys.stderr).run()
+    """Push the image at `source` as `options` say and return the exit status."""
+
+    def push(names: list[str], sink: EventSink) -> Awaitable[PushedImage]:
+        return push_image(
+            source,
+            [Reference.parse(name) for name in names],
+            settings=options.settings,
+            check_push=options.request.check_push,
+            on_event=sink,
+        )
+
+    return PushCommand(push, options, stdout=sys.stdout, stderr=sys.stderr).run()
+
+
+def run_index(sources: Sequence[str], annotations: Mapping[str, str], options: BuildOptions) -> int:
+    """Push an index of the images at `sources` and return the exit status."""
+
+    def push(names: list[str], sink: EventSink) -> Awaitable[PushedImage]:
+        return create_index(
+            names,
+            sources,
+            settings=options.settings,
+            annotations=annotations,
+            check_push=options.request.check_push,
+            on_event=sink,
+        )
+
+    return PushCommand(push, options, stdout=sys.stdout, stderr=sys.stderr).run()
 
 
 class PushCommand:
-    """One run of the command."""
+    """One run of a command that sends something to the destinations and prints its digest."""
 
     def __init__(
-        self, source: Path, options: BuildOptions, *, stdout: IO[str], stderr: IO[str]
+        self,
+        push: Callable[[list[str], EventSink], Awaitable[PushedImage]],
+        options: BuildOptions,
+        *,
+        stdout: IO[str],
+        stderr: IO[str],
     ) -> None:
-        self._source = source
+        self._send = push
         self._options = options
         outputs = options.request.outputs
-        self._references = [
-            Reference.parse(output.reference) for output in outputs if isinstance(output, Push)
-        ]
+        self._names = [output.reference for output in outputs if isinstance(output, Push)]
+        self._references = [Reference.parse(name) for name in self._names]
         self._session = Session(
             options.display, stdout=stdout, stderr=stderr, timings=options.timings
         )
@@ -43,13 +75,7 @@ class PushCommand:
         return self._session.run(self._push, then=self._tell)
 
     async def _push(self, sink: EventSink) -> PushedImage:
-        return await push_image(
-            self._source,
-            self._references,
-            settings=self._options.settings,
-            check_push=self._options.request.check_push,
-            on_event=sink,
-        )
+        return await self._send(self._names, sink)
 
     def _tell(self, image: PushedImage) -> None:
         for output in self._options.request.outputs:

@@ -1,6 +1,6 @@
 """Manifest and index: which blobs make an image (image-spec manifest.md, image-index.md)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -59,6 +59,28 @@ class Index:
     manifests: tuple[Descriptor, ...]
     content: bytes
 
+    @classmethod
+    def make(
+        cls, manifests: Iterable[Descriptor], *, annotations: Mapping[str, str] | None = None
+    ) -> Self:
+        """Write an index of descriptors that have a platform, ordered by it.
+
+        The same manifests and annotations give the same bytes, in whatever order they come.
+        """
+        ordered = tuple(sorted(manifests, key=_place))
+        document: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": media_types.OCI_INDEX,
+            "manifests": [descriptor.to_json() for descriptor in ordered],
+        }
+        if annotations:
+            document["annotations"] = dict(sorted(annotations.items()))
+        return cls(media_types.OCI_INDEX, ordered, orjson.dumps(document))
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(self.media_type, Digest.of(self.content), len(self.content))
+
     def choose(self, platform: Platform, *, name: str) -> Descriptor:
         """Pick the manifest for `platform`; `name` is the image, for the error.
 
@@ -84,7 +106,14 @@ def _serves(offered: Platform, wanted: Platform) -> bool:
 
 
 def _is_runnable(descriptor: Descriptor) -> bool:
-    return descriptor.platform is not None and descriptor.platform.os != "unknown"
+    return descriptor.platform is not None and not descriptor.platform.is_unknown
+
+
+def _place(descriptor: Descriptor) -> tuple[bool, str, str, str]:
+    """Order descriptors of an index: images by platform, then what describes them."""
+    version = descriptor.platform.os_version if descriptor.platform else ""
+    unknown = not _is_runnable(descriptor)
+    return unknown, str(descriptor.platform), version, descriptor.digest
 
 
 def parse(content: bytes, *, media_type: str, where: str) -> Manifest | Index:

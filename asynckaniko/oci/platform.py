@@ -70,6 +70,11 @@ class Platform:
             document["variant"] = self.variant
         return document
 
+    @property
+    def is_unknown(self) -> bool:
+        """Tell whether it is none: BuildKit's attestations are listed as unknown/unknown."""
+        return self.os in {"", "unknown"}
+
     def accepts(self) -> "tuple[Platform, ...]":
         """List what also runs on this platform, best first (arm/v7 runs arm/v6 and arm/v5)."""
         if self.architecture == "arm" and self.variant[1:].isdigit():

@@ -12,7 +12,7 @@ from asynckaniko.concurrency import SingleFlight, single_error
 from asynckaniko.events import EventSink, ignore
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
-from asynckaniko.oci.manifest import Manifest
+from asynckaniko.oci.manifest import Index, Manifest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference, Repository
 from asynckaniko.registry.auth import Authenticator
@@ -119,23 +119,42 @@ class RegistryClient:
         """
         return await self._puller.manifest(reference, platform, emit=emit)
 
+    async def document(
+        self,
+        reference: Reference,
+        *,
+        expected: Descriptor | None = None,
+        emit: EventSink = ignore,
+    ) -> Manifest | Index:
+        """Fetch the manifest or index that the reference names, without a choice of platform.
+
+        `expected` is its entry in an index, whose size is checked. Raises what `resolve` does.
+        """
+        return await self._puller.document(reference, expected, emit=emit)
+
     def read_blob(
         self,
         repository: Repository,
         descriptor: Descriptor,
         *,
+        start: int = 0,
         verify: bool = True,
         use_mirrors: bool = True,
         emit: EventSink = ignore,
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Give the blob's bytes as they come, resuming after cuts.
+        """Give the blob's bytes from `start` on as they come, resuming after cuts.
 
-        The stream raises IntegrityError as soon as the size is wrong and, if it is to `verify`, at
-        its end when the digest is. Without `verify` the reader does that; then, and whenever a
-        verified stream was wrong, another try should not `use_mirrors`.
+        The stream raises IntegrityError as soon as the size is wrong and, if it is to `verify` and
+        starts at 0, at its end when the digest is. Without `verify` the reader does that; then,
+        and whenever a verified stream was wrong, another try should not `use_mirrors`.
         """
         return self._puller.read_blob(
-            repository, descriptor, verify=verify, use_mirrors=use_mirrors, emit=emit
+            repository,
+            descriptor,
+            start=start,
+            verify=verify,
+            use_mirrors=use_mirrors,
+            emit=emit,
         )
 
     async def push_blob(
@@ -181,6 +200,12 @@ class RegistryClient:
             BlobUnknown: the registry does not have, or not see yet, what the manifest names.
         """
         await self._pusher.push_manifest(reference, content, media_type, emit=emit)
+
+    async def has_manifest(
+        self, repository: Repository, digest: Digest, *, emit: EventSink = ignore
+    ) -> bool:
+        """Ask the registry itself, not its mirrors. Raises RegistryError."""
+        return await self._pusher.has_manifest(repository, digest, emit=emit)
 
     async def check_push(self, repository: Repository, *, emit: EventSink = ignore) -> None:
         """Find out whether a push would be allowed, by beginning one.

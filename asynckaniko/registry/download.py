@@ -44,12 +44,13 @@ class Stretch:
         blob: Descriptor,
         *,
         emit: EventSink,
+        start: int = 0,
         part: tuple[int, int] | None = None,
     ) -> None:
         self.repository = repository
         self.blob = blob
         self.emit = emit
-        self.offset, self.end = part or (0, blob.size)
+        self.offset, self.end = part or (start, blob.size)
         self._is_part = part is not None
         self._may_ask_for_ranges = True
         self._progress = None if part else Progress("pull", blob, emit)

@@ -28,14 +28,6 @@ from asynckaniko.registry.retry import Clock
 from asynckaniko.registry.transport import Request, Transport
 from asynckaniko.settings import Limits
 
-_ACCEPT = ", ".join(
-    (
-        media_types.OCI_INDEX,
-        media_types.DOCKER_LIST,
-        media_types.OCI_MANIFEST,
-        media_types.DOCKER_MANIFEST,
-    )
-)
 _DEEPEST_INDEX = 3
 _OUT_OF_USE_SECONDS = 60.0
 
@@ -106,6 +98,18 @@ class Puller:
                 self._set_aside(endpoint, error)
         return (await self._manifest_at(last, reference, platform, emit))[0]
 
+    async def document(
+        self, reference: Reference, expected: Descriptor | None, *, emit: EventSink
+    ) -> Manifest | Index:
+        """Fetch what the reference names, be it an index; see RegistryClient.document."""
+        *mirrors, last = self._candidates(reference.repository)
+        for endpoint in mirrors:
+            try:
+                return await self._document(endpoint, reference, reference.target, expected, emit)
+            except (RegistryError, IntegrityError) as error:
+                self._set_aside(endpoint, error)
+        return await self._document(last, reference, reference.target, expected, emit)
+
     async def _manifest_at(
         self, endpoint: Endpoint, reference: Reference, platform: Platform, emit: EventSink
     ) -> tuple[Manifest, tuple[Index, ...]]:
@@ -129,7 +133,11 @@ class Puller:
     ) -> Manifest | Index:
         name = endpoint.name(reference.repository)
         request = Request(
-            "GET", endpoint, f"/v2/{name}/manifests/{target}", name, headers={"Accept": _ACCEPT}
+            "GET",
+            endpoint,
+            f"/v2/{name}/manifests/{target}",
+            name,
+            headers={"Accept": media_types.ACCEPT},
         )
         reply = await self._transport.fetch(request, limit=self._limits.manifest_size, emit=emit)
         where = f"{reference.repository} manifest {target} from {endpoint.host}"
@@ -161,6 +169,7 @@ class Puller:
         repository: Repository,
         blob: Descriptor,
         *,
+        start: int,
         verify: bool,
         use_mirrors: bool,
         emit: EventSink,
@@ -169,10 +178,13 @@ class Puller:
         endpoints = self._candidates(repository)
         if not use_mirrors:
             endpoints = [e for e in endpoints if not e.is_mirror] or endpoints
-        stretch = Stretch(repository, blob, emit=emit)
+        stretch = Stretch(repository, blob, emit=emit, start=start)
+        verify = verify and start == 0  # the digest is that of the whole
         with single_error():
             async with self._slot(), create_task_group() as tasks:
-                stream = self._from(endpoints, stretch, verify=verify, tasks=tasks)
+                # A reader that begins in the middle may want little, and would waste the rest.
+                ahead = tasks if start == 0 else None
+                stream = self._from(endpoints, stretch, verify=verify, tasks=ahead)
                 async with aclosing(stream):
                     yield stream
                 tasks.cancel_scope.cancel()

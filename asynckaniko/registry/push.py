@@ -15,6 +15,7 @@ from anyio import CapacityLimiter
 
 from asynckaniko.errors import (
     BlobUnknown,
+    NotFound,
     RegistryError,
     RegistryRejected,
     RegistryUnavailable,
@@ -23,6 +24,7 @@ from asynckaniko.errors import (
 from asynckaniko.events import BlobRoute, EventSink
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
+from asynckaniko.oci.media_types import ACCEPT
 from asynckaniko.oci.reference import Reference, Repository
 from asynckaniko.registry.bodies import Body, SourceFailed
 from asynckaniko.registry.endpoints import Endpoints
@@ -150,6 +152,27 @@ class Pusher:
                     return
                 await attempts.after(error)
         check_stored(reply, Digest.of(content), f"{reference}")
+
+    async def has_manifest(
+        self, repository: Repository, digest: Digest, *, emit: EventSink
+    ) -> bool:
+        """Ask whether a manifest or index is there; where the answer is no clear yes, it is not."""
+        endpoint = self._endpoints.push(repository)
+        name = endpoint.name(repository)
+        request = Request(
+            "HEAD",
+            endpoint,
+            f"/v2/{name}/manifests/{digest}",
+            name,
+            actions="pull,push",
+            headers={"Accept": ACCEPT},
+        )
+        try:
+            async with self._questions:
+                await self._transport.fetch(request, emit=emit)
+        except (NotFound, Unauthorized, RegistryRejected):
+            return False
+        return True
 
     async def check_push(self, repository: Repository, *, emit: EventSink) -> None:
         """Begin an upload and drop it, as kaniko does before it builds."""

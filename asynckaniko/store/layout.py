@@ -38,6 +38,31 @@ class LayoutReader:
             IntegrityError: a document is malformed or does not have its digest.
             NoMatchingPlatform: the tag names an index without the platform.
         """
+        found = self._named(tag)
+        chosen = found[0]
+        if len(found) > 1:
+            chosen = Index("", tuple(found), b"").choose(platform, name=str(self.path))
+        return self._manifest(chosen, platform)
+
+    def images(self, tag: str) -> list[tuple[Descriptor, Manifest]]:
+        """List every image named `tag` (empty: all), each once, also those in indexes.
+
+        Raises what `open` does, but NoMatchingPlatform.
+        """
+        found: dict[Digest, tuple[Descriptor, Manifest]] = {}
+        waiting = [(descriptor, 0) for descriptor in reversed(self._named(tag))]
+        while waiting:
+            descriptor, depth = waiting.pop()
+            document = self._document(descriptor)
+            if isinstance(document, Manifest):
+                found.setdefault(descriptor.digest, (descriptor, document))
+            elif depth == _DEEPEST_INDEX:
+                raise IntegrityError(f"{self.path}: indexes nested deeper than {_DEEPEST_INDEX}")
+            else:
+                waiting += [(child, depth + 1) for child in reversed(document.manifests)]
+        return list(found.values())
+
+    def _named(self, tag: str) -> list[Descriptor]:
         index_file = self.path / "index.json"
         if not index_file.is_file() or not (self.path / "oci-layout").is_file():
             raise InvalidInput(f"{self.path} is not an OCI image layout: no oci-layout/index.json")
@@ -50,20 +75,20 @@ class LayoutReader:
             raise InvalidInput(
                 f"OCI layout {self.path} has no image {tag!r}; it has {', '.join(tags) or 'none'}"
             )
-        chosen = found[0]
-        if len(found) > 1:
-            chosen = Index("", tuple(found), b"").choose(platform, name=str(self.path))
-        return self._manifest(chosen, platform)
+        return found
 
     def _manifest(self, descriptor: Descriptor, platform: Platform) -> Manifest:
         for _ in range(_DEEPEST_INDEX):
-            content = self.read(descriptor)
-            where = f"{self.path}: {descriptor.digest}"
-            document = parse(content, media_type=descriptor.media_type, where=where)
+            document = self._document(descriptor)
             if isinstance(document, Manifest):
                 return document
             descriptor = document.choose(platform, name=str(self.path))
         raise IntegrityError(f"{self.path}: indexes nested deeper than {_DEEPEST_INDEX}")
+
+    def _document(self, descriptor: Descriptor) -> Manifest | Index:
+        content = self.read(descriptor)
+        where = f"{self.path}: {descriptor.digest}"
+        return parse(content, media_type=descriptor.media_type, where=where)
 
     def blob_path(self, digest: Digest) -> Path:
         return self.path / "blobs" / "sha256" / digest.hex
