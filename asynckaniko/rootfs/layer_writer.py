@@ -2,9 +2,9 @@
 
 import os
 
+from asynckaniko.linux.remove import remove
 from asynckaniko.rootfs import whiteout
 from asynckaniko.rootfs.paths import READ_DIRECTORY, RootFS, clean
-from asynckaniko.rootfs.remove import remove
 from asynckaniko.rootfs.tar_member import Member
 from asynckaniko.rootfs.tar_reader import TarReader
 from asynckaniko.rootfs.tree_writer import TreeWriter

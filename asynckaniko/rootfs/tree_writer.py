@@ -13,8 +13,8 @@ from stat import S_ISDIR
 from typing import Any, Self
 
 from asynckaniko.errors import ArchiveError, HostError
+from asynckaniko.linux.remove import remove
 from asynckaniko.rootfs.paths import READ_DIRECTORY, RootFS, clean
-from asynckaniko.rootfs.remove import remove
 from asynckaniko.rootfs.tar_header import show
 from asynckaniko.rootfs.tar_member import Kind, Member
 from asynckaniko.rootfs.tar_reader import TarReader
