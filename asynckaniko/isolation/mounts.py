@@ -71,9 +71,9 @@ def prepare(
     for index, spec in enumerate(specs):
         target = targets[index]
         if spec["type"] == "secret":
-            content = _read_secret(fds[spec["fd"]])
+            content = read_secret(fds[spec["fd"]])
             if name := spec.get("env"):
-                environment.append(f"{name}={_as_variable(name, content)}")
+                environment.append(f"{name}={as_variable(name, content)}")
             if not target:
                 continue
             mounts.append(_secret(spec, target, content, f"{bench.memory}/secret{index}"))
@@ -176,11 +176,11 @@ def _secret(spec: Mapping[str, Any], target: str, content: bytes, path: str) -> 
     return Prepared(target, path, is_directory=False, read_only=True)
 
 
-def _read_secret(descriptor: int) -> bytes:
+def read_secret(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
-def _as_variable(name: str, content: bytes) -> str:
+def as_variable(name: str, content: bytes) -> str:
     if b"\0" in content:
         raise StepFailed(f"secret for the variable {name} contains a NUL byte; mount it as a file")
     return os.fsdecode(content)
