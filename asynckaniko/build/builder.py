@@ -67,6 +67,7 @@ _OUTER_MODULES = (
     "asynckaniko.rootfs.destination",
     "asynckaniko.rootfs.directories",
     "asynckaniko.rootfs.listed.jobs",
+    "asynckaniko.rootfs.recompress",
     "asynckaniko.rootfs.remove",
     "asynckaniko.rootfs.unpack_context",
 )

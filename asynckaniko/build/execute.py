@@ -240,4 +240,4 @@ def _keeps_blobs(request: BuildRequest, plan: Plan) -> bool:
     registry = origin.registry if isinstance(origin, Repository) else ""
     repositories = push_references(request.outputs)
     elsewhere = any(repository.registry != registry for repository in repositories)
-    return elsewhere or needs_local_blobs(request.outputs)
+    return elsewhere or request.force_compression or needs_local_blobs(request.outputs)

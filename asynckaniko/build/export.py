@@ -10,6 +10,7 @@ from anyio import Event, create_task_group, to_thread
 from asynckaniko.build.base_layers import LayerBlob
 from asynckaniko.build.context import BuildRun
 from asynckaniko.build.layers import ImageLayer
+from asynckaniko.build.recompression import RecompressedLayer, Recompression
 from asynckaniko.build.request import (
     BuildResult,
     DigestFile,
@@ -59,23 +60,27 @@ class Exporter:
         self._repositories = push_references(run.request.outputs)
         self._writes_locally = needs_local_blobs(run.request.outputs)
         self._transfers: list[Event] = []
+        self._recompression = Recompression(run)
 
     def add(self, layer: ImageLayer) -> None:
         """Begin to send a layer of the image; it may still be in the making."""
+        exported = self._recompression.of(layer)
         for repository in self._repositories:
             done = Event()
             self._transfers.append(done)
-            self._run.tasks.start_soon(self._push_layer, repository, layer, done)
-        if self._writes_locally and isinstance(layer, BaseLayer):
+            self._run.tasks.start_soon(self._push_layer, repository, exported, done)
+        if self._writes_locally and isinstance(exported, BaseLayer):
             done = Event()
             self._transfers.append(done)
-            self._run.tasks.start_soon(self._fetch, layer, done)
+            self._run.tasks.start_soon(self._fetch, exported, done)
 
     async def _fetch(self, layer: BaseLayer, done: Event) -> None:
         await LayerBlob(layer, self._run.base_layers, self._run.emit).path()
         done.set()
 
-    async def _push_layer(self, repository: Repository, layer: ImageLayer, done: Event) -> None:
+    async def _push_layer(
+        self, repository: Repository, layer: ImageLayer | RecompressedLayer, done: Event
+    ) -> None:
         blob: Blob
         mount_from: tuple[Repository, ...] = ()
         if isinstance(layer, BaseLayer):
@@ -152,7 +157,7 @@ class Exporter:
         descriptors: list[Descriptor] = []
         paths: list[Path] = []
         diff_ids: list[DiffID] = []
-        for layer in layers:
+        for layer in map(self._recompression.of, layers):
             if isinstance(layer, BaseLayer):
                 descriptor, diff_id = layer.descriptor, layer.diff_id
                 if self._writes_locally:

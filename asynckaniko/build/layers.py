@@ -32,14 +32,11 @@ class PackedLayer:
 
 
 @dataclass(slots=True)
-class StepLayer:
-    """The place of a step's layer in the image, taken while it is still being packed."""
+class PendingLayer:
+    """The place of a layer in the image, taken while it is still being packed."""
 
-    step: Step
-    cache_key: str = ""
-    """Of the step, if its layers are to be found again."""
-    _packed: PackedLayer | None = None
-    _ready: Event = field(default_factory=Event)
+    _packed: PackedLayer | None = field(default=None, kw_only=True)
+    _ready: Event = field(default_factory=Event, kw_only=True)
 
     def fill(self, packed: PackedLayer) -> None:
         self._packed = packed
@@ -50,6 +47,15 @@ class StepLayer:
         await self._ready.wait()
         assert self._packed is not None, "a filled layer"
         return self._packed
+
+
+@dataclass(slots=True)
+class StepLayer(PendingLayer):
+    """The place of a step's layer."""
+
+    step: Step
+    cache_key: str = ""
+    """Of the step, if its layers are to be found again."""
 
 
 ImageLayer: TypeAlias = BaseLayer | StepLayer
@@ -85,6 +91,11 @@ class LayerFiles:
             int(result["uncompressed_size"]),
             int(result["entries"]),
         )
+
+    @property
+    def media_type(self) -> str:
+        """The type of what is packed, by OCI's name."""
+        return _LAYER_TYPES[self.compression]
 
     def job_arguments(self) -> dict[str, Any]:
         return {"compression": self.compression, "level": self.level}

@@ -124,6 +124,8 @@ class BuildRequest:
     """`oci` (the default) or `docker`."""
     compression: str = "gzip"
     compression_level: int | None = None
+    force_compression: bool = False
+    """Compress the base's layers so, too; those that are stay as they are."""
     materialize: bool = False
     """Unpack the base even where a step could do without."""
     jobs: int = 0

@@ -59,6 +59,7 @@ class BuildFlags:
     image_format: str | None = None
     compression: str | None = None
     compression_level: int | None = None
+    force_compression: bool | None = None
     reproducible: bool | None = None
     rewrite_timestamp: bool | None = None
     oci_layout_path: str | None = None

@@ -140,6 +140,11 @@ def image(flag: Make) -> list[Flag]:
             help="Level for --compression.",
         ),
         flag(
+            "--force-compression",
+            value=SWITCH,
+            help="Give layers of the base the compression of new ones.",
+        ),
+        flag(
             "--reproducible",
             value=SWITCH,
             help="The same input gives the same bytes: all times are SOURCE_DATE_EPOCH or 0.",

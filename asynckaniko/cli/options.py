@@ -123,6 +123,7 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
         image_format=flags.image_format or "",
         compression=flags.compression or "gzip",
         compression_level=None if flags.compression_level == -1 else flags.compression_level,
+        force_compression=bool(flags.force_compression),
         materialize=bool(flags.materialize),
         jobs=flags.jobs or 0,
     )
