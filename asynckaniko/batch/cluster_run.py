@@ -4,11 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import create_task_group
+
 from asynckaniko.batch.cluster import Cluster, PodResult, read_indexes
-from asynckaniko.batch.kubernetes import render_job, render_plan
+from asynckaniko.batch.kubernetes import CONTAINER, INDEX_ANNOTATION, render_job, render_plan
 from asynckaniko.batch.manifest import KubernetesOptions
 from asynckaniko.batch.outcome import Built, Outcome, Status
+from asynckaniko.batch.pod import find_task
+from asynckaniko.batch.pod_logs import PodLogs
 from asynckaniko.batch.tasks import ClusterPlan, JobPlan, Task
+from asynckaniko.concurrency import single_error
 from asynckaniko.errors import (
     AsynckanikoError,
     HostError,
@@ -16,6 +21,7 @@ from asynckaniko.errors import (
     InvalidInput,
     RegistryError,
     StepFailed,
+    UsageError,
 )
 
 _KINDS: Mapping[int, type[AsynckanikoError]] = {
@@ -44,13 +50,20 @@ class ClusterRun:
         *,
         afresh: bool,
         tell: Callable[[str], None],
+        tell_log: Callable[[str, str], None] | None = None,
     ) -> None:
-        """`afresh` runs Jobs again that ended before; without it their results are taken."""
+        """`afresh` runs Jobs again that ended before; without it their results are taken.
+
+        `tell_log` gets what Pods print, by image; without it the ends of the logs of failed Pods
+        are told.
+        """
         self._plan = plan
         self._options = options
         self._cluster = cluster
         self._afresh = afresh
         self._tell = tell
+        self._tell_log = tell_log
+        self._logs = PodLogs(cluster.api, plan.name, tell=self._tell_line)
         self._ended: list[_Ended] = []
         self._shown: dict[str, str] = {}
 
@@ -67,6 +80,16 @@ class ClusterRun:
             HostError: the API server refuses, or is away for too long; the Jobs go on.
         """
         await self._cluster.submit_plan(render_plan(self._plan, self._options))
+        with single_error():
+            async with create_task_group() as tasks:
+                if self._tell_log:
+                    tasks.start_soon(self._logs.run)
+                    await self._logs.watching()
+                await self._run_waves()
+                tasks.cancel_scope.cancel()
+        return self._outcomes()
+
+    async def _run_waves(self) -> None:
         stopped = False
         for wave in self._plan.waves():
             chosen = {} if stopped else {job.name: self._chosen(job) for job in wave}
@@ -78,7 +101,6 @@ class ClusterRun:
             await self._wait(running, chosen)
             failed = any(not ended.outcome.is_good for ended in self._ended)
             stopped = stopped or (failed and any(job.fail_fast for job in wave))
-        return self._outcomes()
 
     def _chosen(self, job: JobPlan) -> list[int]:
         bad = {ended.task.image for ended in self._ended if not ended.outcome.is_good}
@@ -113,15 +135,43 @@ class ClusterRun:
                 task = job.tasks[number]
                 outcome = _outcome(task, results.get(index), is_done=index in done)
                 self._ended.append(_Ended(task, outcome))
-                if not outcome.is_good and index in results:
-                    await self._tell_log(task, results[index].pod)
+                if index in results:
+                    await self._finish_log(task, results[index].pod, is_good=outcome.is_good)
 
-    async def _tell_log(self, task: Task, pod: str) -> None:
+    async def _finish_log(self, task: Task, pod: str, *, is_good: bool) -> None:
+        is_told = self._tell_log is not None and await self._logs.wait_for(pod)
+        if self._logs.problem:
+            self._tell(f"logs are not followed: {self._logs.problem}")
+            self._logs.problem = ""
+        if not is_good and not is_told:
+            await self._tell_end(task, pod)
+
+    async def _tell_end(self, task: Task, pod: str) -> None:
         try:
             lines = await self._cluster.log_tail(pod, _LOG_LINES)
         except HostError as error:
             lines = [f"(no log: {error})"]
         self._tell("\n".join((f"{task.image}: the end of the log of pod {pod}", *lines)))
+
+    def _tell_line(self, pod: Any, line: str) -> None:
+        assert self._tell_log is not None, "else nothing is followed"
+        self._tell_log(self._image_of(pod), line)
+
+    def _image_of(self, pod: Any) -> str:
+        """Name the image that a Pod builds, with the platform if there are several."""
+        environment = {
+            entry.name: entry.value or ""
+            for container in pod.spec.containers
+            if container.name == CONTAINER
+            for entry in container.env or ()
+        }
+        index = (pod.metadata.annotations or {}).get(INDEX_ANNOTATION, "")
+        try:
+            task = find_task(self._plan, {**environment, "JOB_COMPLETION_INDEX": index})
+        except UsageError:
+            return str(pod.metadata.name)
+        platforms = {t.platform for job in self._plan.jobs for t in job.tasks if t.platform}
+        return f"{task.image} {task.platform}" if len(platforms) > 1 else task.image
 
     def _progress(self, jobs: Sequence[Any]) -> None:
         for job in jobs:

@@ -133,6 +133,8 @@ def _template(
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": options.image,
+        # Named, as the executor image begins with kaniko's command line.
+        "command": ["asynckaniko"],
         "args": [
             *("batch", "run-index", "--plan", f"{PLAN_DIRECTORY}/{PLAN_KEY}"),
             # The kubelet expands $(NAME), and reads $$ as a dollar.

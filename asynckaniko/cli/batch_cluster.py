@@ -1,6 +1,7 @@
 """`asynckaniko batch` with a cluster: render, submit, attach."""
 
 import io
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -14,7 +15,9 @@ from asynckaniko.batch.plan import Batch
 from asynckaniko.batch.report import exit_code
 from asynckaniko.batch.tasks import ClusterPlan, plan_cluster
 from asynckaniko.cli.batch_flags import BatchFlags
+from asynckaniko.cli.batch_log import BatchLog
 from asynckaniko.cli.batch_table import terminal_table
+from asynckaniko.cli.labels import count_text
 from asynckaniko.cli.options import resolve
 from asynckaniko.cli.pod_arguments import pod_arguments
 from asynckaniko.cli.report import Interrupted
@@ -81,7 +84,11 @@ class _Run:
         self._around = around
         # The files of client certificates are in the Pods, not here.
         self._build = resolve(replace(flags.build, registry_client_cert=()), around)
-        self._session = Session(self._build.display, stdout=sys.stdout, stderr=sys.stderr)
+        display = self._build.display
+        self._is_followed = display.mode in {"plain", "tty"}
+        # Lines scroll by: there is nothing for a live display to show in place.
+        self._display = replace(display, mode="plain") if display.mode == "tty" else display
+        self._session = Session(self._display, stdout=sys.stdout, stderr=sys.stderr)
         self._outcomes: list[Outcome] = []
         self._started = time.monotonic()
         self._name = ""
@@ -101,13 +108,34 @@ class _Run:
     def _see_through(self, plan: ClusterPlan | None) -> int:
         try:
             status = self._session.run(partial(self._work, plan), then=self._tell)
-        except Interrupted:
-            sys.stderr.write(
-                f"hint: what runs on the cluster goes on; come back with\n"
-                f"  asynckaniko batch attach {self._name} {self._batch.file}\n"
-            )
+        except Interrupted as interruption:
+            if interruption.exit_code == 128 + signal.SIGINT and self._wants_deletion():
+                self._session.run(self._delete, then=self._tell_deleted)
+            else:
+                sys.stderr.write(
+                    f"hint: what runs on the cluster goes on; come back with\n"
+                    f"  asynckaniko batch attach {self._name} {self._batch.file}\n"
+                )
             raise
         return status or exit_code(self._outcomes)
+
+    def _wants_deletion(self) -> bool:
+        """Ask once, where there is someone to ask; no answer leaves everything as it is."""
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return False
+        sys.stderr.write(f"\nDelete the Jobs of {self._name}? Else they go on. [y/N] ")
+        sys.stderr.flush()
+        try:
+            return sys.stdin.readline().strip().lower() in {"y", "yes"}
+        except KeyboardInterrupt:
+            sys.stderr.write("\n")
+            return False
+
+    async def _delete(self, _: EventSink) -> int:
+        return await self._cluster().delete(self._name)
+
+    def _tell_deleted(self, count: int) -> None:
+        sys.stderr.write(f"deleted {count_text(count, 'Job')} of {self._name}\n")
 
     async def _send(self, plan: ClusterPlan, _: EventSink) -> str:
         from asynckaniko.batch.cluster_run import ClusterRun
@@ -123,17 +151,26 @@ class _Run:
         afresh = plan is not None
         if plan is None:
             plan = await cluster.read_plan(self._name)
-        run = ClusterRun(plan, self._options, cluster, afresh=afresh, tell=_say)
+        log = BatchLog(sys.stderr.write, color=self._display.color)
+        run = ClusterRun(
+            plan,
+            self._options,
+            cluster,
+            afresh=afresh,
+            tell=_say,
+            tell_log=log.add if self._is_followed else None,
+        )
         return await run.run()
 
     def _cluster(self) -> "Cluster":
         try:
-            from asynckaniko.batch.cluster import Cluster, connect
+            from asynckaniko.batch.api import Api, connect
+            from asynckaniko.batch.cluster import Cluster
         except ImportError as error:
             raise UsageError(
                 "--engine kubernetes needs lightkube: pip install 'asynckaniko[kubernetes]'"
             ) from error
-        return Cluster(connect(), self._options.namespace)
+        return Cluster(Api(connect(), self._options.namespace))
 
     def _tell_name(self, name: str) -> None:
         self._session.print(name)
@@ -144,7 +181,7 @@ class _Run:
         self._outcomes = outcomes
         seconds = time.monotonic() - self._started
         write_reports(self._flags, self._batch.file, outcomes, seconds)
-        if self._build.display.mode != "none":
+        if self._display.mode != "none":
             sys.stdout.write(terminal_table(outcomes, seconds, self._around))
 
 

@@ -1,5 +1,6 @@
 """The client against an API server over HTTP that throttles, conflicts, forgets and hangs up."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,11 @@ import orjson
 import pytest
 from anyio import create_task_group, fail_after, sleep
 from lightkube import AsyncClient, KubeConfig
+from lightkube.resources.batch_v1 import Job
+from lightkube.types import CascadeType
 
-from asynckaniko.batch.cluster import Cluster, Patience
+from asynckaniko.batch.api import Api, Patience
+from asynckaniko.batch.cluster import Cluster
 from asynckaniko.batch.cluster_run import ClusterRun
 from asynckaniko.batch.kubernetes import INDEX_ANNOTATION, render_job, render_plan
 from asynckaniko.batch.manifest import KubernetesOptions
@@ -20,7 +24,9 @@ from asynckaniko.batch.tasks import ClusterPlan, plan_cluster
 from asynckaniko.errors import HostError, InvalidInput
 from tests.unit.batch.manifests import read
 
+PODS = "/api/v1/namespaces/ci/pods"
 JOBS = "/apis/batch/v1/namespaces/ci/jobs"
+LOGS = re.compile(rf"{PODS}/[^/]+/log")
 PATIENCE = Patience(attempts=6, first_wait_seconds=0.01, longest_wait_seconds=0.05)
 MANIFEST = """
 images:
@@ -69,31 +75,36 @@ class Controller:
         container = job.raw["spec"]["template"]["spec"]["containers"][0]
         variables = {entry["name"]: entry["value"] for entry in container["env"]}
         numbers = [int(word) for word in variables["ASYNCKANIKO_BATCH_TASKS"].split(",")]
-        done = []
+        done, pods = [], []
         for index, number in enumerate(numbers):
             image = self._jobs[name].tasks[number].image
             code, message = self._end(image)
             self.ran.append(image)
             done += [str(index)] if code == 0 else []
-            pod = f"{name}-{index}"
-            self._api.objects["v1/pods", "ci", pod] = _pod(pod, name, index, code, message)
+            pod = _pod(f"{name}-{index}", job.raw, index, code, message)
+            pods.append(pod)
         failed = len(done) < len(numbers)
         conditions = [{"type": "Failed" if failed else "Complete", "status": "True"}]
         status = {"completedIndexes": ",".join(done), "conditions": conditions}
         # Over HTTP: that is what watches tell of.
         async with httpx2.AsyncClient(base_url=str(self._api.url).rstrip("/")) as client:
+            for pod in pods:
+                await client.delete(f"{PODS}/{pod['metadata']['name']}")
+                await client.post(PODS, json=pod)
             await client.patch(f"{JOBS}/{name}", json={"status": status})
 
 
-def _pod(name: str, job: str, index: int, code: int, message: str) -> dict[str, Any]:
+def _pod(name: str, job: dict[str, Any], index: int, code: int, message: str) -> dict[str, Any]:
+    template = job["spec"]["template"]
     ended = {"exitCode": code, "reason": "Error" if code else "Completed", "message": message}
     return {
         "metadata": {
             "name": name,
             "namespace": "ci",
-            "labels": {"job-name": job},
+            "labels": {**template["metadata"]["labels"], "job-name": job["metadata"]["name"]},
             "annotations": {INDEX_ANNOTATION: str(index)},
         },
+        "spec": template["spec"],
         "status": {
             "containerStatuses": [
                 {
@@ -112,6 +123,7 @@ def _pod(name: str, job: str, index: int, code: int, message: str) -> dict[str, 
 @pytest.fixture
 async def api() -> AsyncIterator[kmock.KubernetesEmulator]:
     async with kmock.KubernetesEmulator() as emulator, kmock.Server(emulator):
+        emulator.resources["v1/pods"].kind = "Pod"
         yield emulator
 
 
@@ -126,7 +138,7 @@ async def cluster(api: kmock.KubernetesEmulator) -> AsyncIterator[Cluster]:
         }
     )
     client = AsyncClient(config, namespace="ci")
-    yield Cluster(client, "ci", patience=PATIENCE)
+    yield Cluster(Api(client, "ci", patience=PATIENCE))
     await client.close()
 
 
@@ -147,9 +159,17 @@ async def see_through(
     controller: Controller,
     *,
     afresh: bool = True,
+    log: list[tuple[str, str]] | None = None,
 ) -> tuple[dict[str, Outcome], list[str]]:
     told: list[str] = []
-    run = ClusterRun(plan, options, cluster, afresh=afresh, tell=told.append)
+    run = ClusterRun(
+        plan,
+        options,
+        cluster,
+        afresh=afresh,
+        tell=told.append,
+        tell_log=None if log is None else lambda image, line: log.append((image, line)),
+    )
     with fail_after(8):
         async with create_task_group() as tasks:
             tasks.start_soon(controller.run)
@@ -166,7 +186,7 @@ async def test_waves_run_one_after_another_and_a_failure_costs_what_needs_it(
     api: kmock.KubernetesEmulator, cluster: Cluster, batch: Batch, plan: ClusterPlan
 ) -> None:
     controller = Controller(api, plan, but_bad_fails)
-    api["get /api/v1/namespaces/ci/pods/{name}/log"] << b"the last words\n"
+    api[LOGS] << b"the last words\n"
 
     outcomes, told = await see_through(plan, batch.kubernetes, cluster, controller)
 
@@ -182,7 +202,8 @@ async def test_waves_run_one_after_another_and_a_failure_costs_what_needs_it(
     assert (built.digest, built.references) == ("sha256:good", ("r.io/good:1",))
     assert isinstance(outcomes["bad"].error, InvalidInput)
     assert "Dockerfile:1: unknown (linux/amd64); pod " in str(outcomes["bad"].error)
-    assert any(text.startswith("bad: the end of the log of pod") for text in told)
+    (end,) = [text for text in told if text.startswith("bad: the end of the log of pod")]
+    assert end.endswith("\nthe last words")
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -282,12 +303,35 @@ async def test_job_that_someone_deletes_ends_the_wait(
 
     async def delete() -> None:
         await sleep(0.1)
-        await cluster._delete(job.name)
+        await cluster.api.delete(Job, job.name, cascade=CascadeType.BACKGROUND)
 
     async with create_task_group() as tasks:
         tasks.start_soon(delete)
         with pytest.raises(HostError, match="deleted while it ran"), fail_after(8):
             await cluster.wait_for(plan.name, {job.name}, on_change=lambda _: None)
+
+
+async def test_what_pods_print_is_told_by_image_and_no_end_of_a_log_is_told_twice(
+    api: kmock.KubernetesEmulator, cluster: Cluster, batch: Batch, plan: ClusterPlan
+) -> None:
+    api[LOGS] << b"2026-01-02T03:04:05.1Z first\n2026-01-02T03:04:05.2Z last\n"
+    log: list[tuple[str, str]] = []
+    controller = Controller(api, plan, but_bad_fails)
+
+    _, told = await see_through(plan, batch.kubernetes, cluster, controller, log=log)
+
+    assert sorted(log) == [(n, w) for n in ("bad", "base", "good") for w in ("first", "last")]
+    assert not any("the end of the log" in text for text in told)
+
+
+async def test_deleted_batch_leaves_no_job_and_no_plan(
+    api: kmock.KubernetesEmulator, cluster: Cluster, batch: Batch, plan: ClusterPlan
+) -> None:
+    await ClusterRun(plan, batch.kubernetes, cluster, afresh=True, tell=lambda _: None).submit()
+
+    assert await cluster.delete(plan.name) == 1
+
+    assert [key for key, found in api.objects.items() if not found.deleted] == []
 
 
 async def test_unknown_batch_is_told(cluster: Cluster, api: kmock.KubernetesEmulator) -> None:

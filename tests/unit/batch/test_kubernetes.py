@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import click
 import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
@@ -9,6 +10,7 @@ from asynckaniko.batch.expand import load
 from asynckaniko.batch.kubernetes import render_job, render_plan
 from asynckaniko.batch.tasks import ClusterPlan, plan_cluster
 from asynckaniko.cli.batch_cluster import render_yaml
+from asynckaniko.cli.commands import main_group
 from asynckaniko.errors import ManifestError, UsageError
 from tests.unit.batch.manifests import read
 
@@ -79,6 +81,19 @@ def test_images_come_in_waves_and_an_index_before_whoever_needs_it() -> None:
         (1, "", [("base", "")]),
         (2, "linux/amd64", [("api", "linux/amd64")]),
     ]
+
+
+def test_pods_do_not_depend_on_the_entrypoint_of_their_image() -> None:
+    """The executor image's takes kaniko's command line, which knows no batch."""
+    (container,) = rendered()[1][1]["spec"]["template"]["spec"]["containers"]
+
+    assert container["command"] == ["asynckaniko"]
+    with main_group().make_context("asynckaniko", list(container["args"])) as context:
+        assert isinstance(context.command, click.Group)
+        command, *words = container["args"]
+        batch = context.command.get_command(context, command)
+        assert batch is not None
+        assert batch.make_context(command, words).params["plan"] == "/etc/asynckaniko/plan.json"
 
 
 def test_job_tries_again_what_may_pass_only() -> None:
