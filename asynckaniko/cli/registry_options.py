@@ -14,7 +14,7 @@ from asynckaniko.oci.reference import DOCKER_HUB
 from asynckaniko.registry.endpoints import canonical_host
 from asynckaniko.settings import CredentialOptions, RegistryOptions, Retry
 
-_CREDENTIAL_VARIABLES = ("KANIKO_", "CI_REGISTRY", "AZURE_")
+_CREDENTIAL_VARIABLES = ("KANIKO_", "CI_REGISTRY", "AZURE_", "GOOGLE_APPLICATION_")
 
 
 def read_registry_options(flags: BuildFlags, around: Surroundings) -> RegistryOptions:

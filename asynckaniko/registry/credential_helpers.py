@@ -110,7 +110,7 @@ def credential_sources(
 ) -> tuple[CredentialSource, ...]:
     """Make the sources that the options name, in the order in which they are asked."""
     variables = options.variables
-    google = clouds.Google(wire)
+    google = clouds.Google(wire, variables)
     azure = clouds.Azure(wire, variables)
     amazon = ecr.Amazon()
     make: dict[str, Callable[[], CredentialSource]] = {

@@ -210,7 +210,7 @@ async def test_metadata_servers_token_is_the_password(wire: Wire) -> None:
     server = Script().on("GET /m/instance/service-accounts/default/token$", token)
 
     async with server.serve() as host:
-        lease = await Google(wire, metadata=URL(f"http://{host}/m")).ask("gcr.io")
+        lease = await Google(wire, {}, metadata=URL(f"http://{host}/m")).ask("gcr.io")
 
     assert lease == Lease(Credential("oauth2accesstoken", Secret("token")), 3599.0)
     assert server.requests[0].headers["metadata-flavor"] == "Google"
@@ -231,13 +231,13 @@ async def test_metadata_server_without_a_token_has_nothing(wire: Wire, answer: A
     server = Script().on(".*", answer)
 
     async with server.serve() as host:
-        assert await Google(wire, metadata=URL(f"http://{host}")).ask("gcr.io") is None
+        assert await Google(wire, {}, metadata=URL(f"http://{host}")).ask("gcr.io") is None
 
     assert len(server.requests) == 1
 
 
 async def test_machine_outside_of_google_has_nothing(wire: Wire) -> None:
-    assert await Google(wire, metadata=URL("http://127.0.0.1:1")).ask("gcr.io") is None
+    assert await Google(wire, {}, metadata=URL("http://127.0.0.1:1")).ask("gcr.io") is None
 
 
 # Azure

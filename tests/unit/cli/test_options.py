@@ -328,6 +328,7 @@ def test_sign_ins_of_the_environment_are_passed_on_and_not_shown() -> None:
         "KANIKO_R_PASSWORD": "canary",
         "CI_REGISTRY_PASSWORD": "canary",
         "AZURE_CLIENT_SECRET": "canary",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/file",
         "OTHER": "canary",
     }
 
@@ -338,6 +339,7 @@ def test_sign_ins_of_the_environment_are_passed_on_and_not_shown() -> None:
         "KANIKO_R_PASSWORD",
         "CI_REGISTRY_PASSWORD",
         "AZURE_CLIENT_SECRET",
+        "GOOGLE_APPLICATION_CREDENTIALS",
     }
     assert "canary" not in repr(settings)
 
