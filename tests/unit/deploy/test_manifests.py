@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import kubernetes_validate
 import pytest
 import yaml
 
+from asynckaniko.batch.expand import Choices, load
+from asynckaniko.batch.plan import Batch
+from asynckaniko.cli.commands import main_group
 from asynckaniko.cli.flags import Command
 from asynckaniko.cli.kaniko_flags import executor_flags
 from asynckaniko.cli.warm_flags import kaniko_warmer_flags
@@ -35,6 +39,7 @@ RUNS_IN = {
     "five-capabilities.yaml": ENVIRONMENTS["five-caps"],
     "user-namespace.yaml": ENVIRONMENTS["userns-admin"],
     "localhost-seccomp.yaml": LOCALHOST,
+    "restricted.yaml": ENVIRONMENTS["restricted"],
 }
 """The environments that tests/integration/pods builds in."""
 IMAGE = "registry.example/asynckaniko/executor"
@@ -230,3 +235,102 @@ def test_argo_template_names_the_command_and_hands_on_the_digest() -> None:
     assert {mount["name"] for mount in container["volumeMounts"]} == {
         volume["name"] for volume in template["volumes"]
     }
+
+
+def batch_of(arguments: list[str]) -> Batch:
+    """Parse the command line of a batch, and read the manifest that goes with the examples."""
+    command, *words = arguments
+    assert command == "batch"
+    context = main_group().make_context("asynckaniko", list(arguments))
+    assert isinstance(context.command, click.Group)
+    batch = context.command.get_command(context, command)
+    assert batch is not None
+    parsed = batch.make_context(command, words)
+    manifest = DEPLOY / "kubernetes/batch/images.yaml"
+    variables = dict(pair.split("=", 1) for pair in parsed.params["var"])
+    return load(
+        manifest.read_bytes(),
+        manifest.name,
+        directory=manifest.parent,
+        choices=Choices(variables=variables),
+    )
+
+
+def test_argo_batch_renders_and_then_builds_the_same_manifest() -> None:
+    (document,) = documents(DEPLOY / "ci/argo-batch.yaml")
+    spec = document["spec"]
+    templates = {template["name"]: template for template in spec["templates"]}
+    tasks = templates[spec["entrypoint"]]["dag"]["tasks"]
+    render, build = templates["render"], templates["build"]
+    given = {"manifest": "images.yaml", "revision": "v1"}
+    arguments = [substituted(word, "{{workflow.parameters.", "}}", given) for word in _args(build)]
+
+    assert document["kind"] == "WorkflowTemplate"
+    assert [(task["name"], task["template"]) for task in tasks] == [
+        ("render", "render"),
+        ("build", "build"),
+    ]
+    assert {p["name"] for p in spec["arguments"]["parameters"]} >= set(given)
+    assert shlex.split(render["script"]["source"])[-2:] == [
+        ">",
+        render["outputs"]["artifacts"][0]["path"],
+    ]
+    assert build["container"]["command"] == ["asynckaniko"]
+    assert batch_of(arguments).image("api").tags == ("registry.example.com/team/api:v1",)
+    (digests,) = build["outputs"]["parameters"]
+    assert f"--metadata-file={digests['valueFrom']['path']}" in arguments
+    assert spec["serviceAccountName"] == submitter()
+
+
+def test_tekton_batch_is_a_pipeline_of_its_own_tasks() -> None:
+    *tasks, pipeline = documents(DEPLOY / "ci/tekton-batch.yaml")
+    own = {task["metadata"]["name"]: task["spec"] for task in tasks}
+    fetch, *steps = pipeline["spec"]["tasks"]
+
+    assert [document["kind"] for document in (*tasks, pipeline)] == ["Task", "Task", "Pipeline"]
+    assert [step["runAfter"] for step in steps] == [["fetch"], ["render"]]
+    assert fetch["taskRef"]["name"] == "git-clone"
+    for step in steps:
+        spec = own[step["taskRef"]["name"]]
+        assert {p["name"] for p in step["params"]} == {p["name"] for p in spec["params"]}
+        assert [w["name"] for w in step["workspaces"]] == [w["name"] for w in spec["workspaces"]]
+    (step,) = own["asynckaniko-batch-build"]["steps"]
+    given = {"MANIFEST": "images.yaml", "REVISION": "v1"}
+    arguments = [substituted(word, "$(params.", ")", given) for word in step["args"]]
+    assert step["command"] == ["asynckaniko"]
+    assert batch_of(arguments).image("base").tags == ("registry.example.com/team/base:v1",)
+
+
+def test_render_steps_are_command_lines_that_exist() -> None:
+    (argo,) = documents(DEPLOY / "ci/argo-batch.yaml")
+    (script,) = [t["script"] for t in argo["spec"]["templates"] if "script" in t]
+    tekton = documents(DEPLOY / "ci/tekton-batch.yaml")[0]["spec"]["steps"][0]
+
+    for source in (script["source"], tekton["script"].split("\n", 1)[1]):
+        program, *words, arrow, _ = shlex.split(source)
+        assert (program, arrow) == ("asynckaniko", ">")
+        words = [word.replace("$REVISION", "v1") for word in words]
+        assert batch_of(words).image("api").tags == ("registry.example.com/team/api:v1",)
+    assert {script["image"], tekton["image"]} == {f"{IMAGE}:debug"}
+
+
+def _args(template: dict[str, Any]) -> list[str]:
+    arguments: list[str] = template["container"]["args"]
+    return arguments
+
+
+def substituted(text: str, before: str, after: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"{before}{name}{after}", value)
+    return text
+
+
+def submitter() -> str:
+    """Return the account that may submit, by the role that it is bound to."""
+    (binding,) = [
+        document
+        for document in documents(DEPLOY / "kubernetes/batch/rbac.yaml")
+        if document["kind"] == "RoleBinding"
+    ]
+    (subject,) = binding["subjects"]
+    return str(subject["name"])
