@@ -151,6 +151,8 @@ class RegistryRejected(RegistryError):
         self.url = url
         self.status = status
         self.codes = codes
+        self.detail = detail
+        """What the registry said, made safe to print."""
         self.retry_after_seconds = retry_after_seconds
         """When the registry says to come back."""
 

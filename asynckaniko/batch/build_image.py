@@ -18,7 +18,7 @@ from asynckaniko.batch.requests import (
     uses_input_digest,
 )
 from asynckaniko.build.image_index import index_of, push_index
-from asynckaniko.build.push_image import PushedImage, push_image
+from asynckaniko.build.push_image import PushedImage, check_destinations, push_image
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.concurrency import single_error
 from asynckaniko.errors import NoMatchingPlatform, NotFound
@@ -108,6 +108,10 @@ class LocalBuilds:
 
         with single_error():
             async with create_task_group() as tasks:
+                if len(platforms) > 1 and self._requests.around.check_push:
+                    # Their builds push nothing themselves, so they do not ask.
+                    destinations = [Reference.parse(tag) for tag in tags]
+                    tasks.start_soon(self._check, image.name, destinations)
                 for platform in platforms:
                     tasks.start_soon(build, platform)
         if len(platforms) == 1:
@@ -193,11 +197,17 @@ class LocalBuilds:
         )
         return indexed(manifests, tags, input_digest)
 
+    async def _check(self, name: str, destinations: list[Reference]) -> None:
+        await check_destinations(
+            self._registry, destinations, emit=lambda event: self._emit(name, event)
+        )
+
     async def _push(self, name: str, layout: Path, targets: list[Reference]) -> PushedImage:
         return await push_image(
             layout,
             targets,
             settings=self._settings,
+            check_push=False,
             on_event=lambda event: self._emit(name, event),
         )
 

@@ -136,6 +136,7 @@ class Pusher:
             body=Body.of(content),
         )
         attempts = self._transport.attempts(endpoint, emit=emit)
+        is_tag = reference.digest is None
         refusals = 0
         while True:
             try:
@@ -148,7 +149,7 @@ class Pusher:
                     raise
                 await attempts.after(error, anyway=True)
             except RegistryError as error:
-                if self._ignore_immutable_tags and is_immutable_tag(error):
+                if self._ignore_immutable_tags and is_tag and is_immutable_tag(error):
                     return
                 await attempts.after(error)
         check_stored(reply, Digest.of(content), f"{reference}")
@@ -342,12 +343,9 @@ def choose_remedy(error: RegistryError) -> Remedy:
 def is_immutable_tag(error: RegistryError) -> bool:
     """Tell whether a manifest was refused because its tag exists and must not move.
 
-    Registries share no error code for it; these are the words of ECR and of Artifact Registry.
+    Registries share neither status nor code for it, but all use the word (docs/registries.md).
     """
-    said = str(error)
-    return isinstance(error, RegistryRejected) and (
-        "enabled tag immutability" in said or "cannot be overwritten because the" in said
-    )
+    return isinstance(error, RegistryRejected) and "immutab" in error.detail.lower()
 
 
 def _is_near(source: Repository, target: Repository) -> bool:

@@ -10,7 +10,7 @@ from yarl import URL
 
 from asynckaniko.errors import BlobUnknown, NotFound, RegistryRejected, Unauthorized
 
-_LONGEST_DETAIL = 300
+_LONGEST_DETAIL = 800
 _BLOB_UNKNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 _MARKUP = re.compile(r"<[^>]{0,200}>")
 

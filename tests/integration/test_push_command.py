@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conftest import Finished, Workbench
 from tests.support.images import digest
-from tests.support.registry import Registry
+from tests.support.registry import Registry, run_registry
 
 
 @pytest.fixture
@@ -135,3 +135,28 @@ def test_missing_blob_is_found_before_anything_is_sent(
     assert done.exit_code == 2
     assert "is missing" in done.stderr
     assert registry.requests(before) == []
+
+
+def test_push_asks_for_permission_before_anything_is_sent(
+    built: Workbench, registry: Registry
+) -> None:
+    push(built, built.layout, "-d", f"{registry.host}/t/a:1")
+    asked = [(each.method, each.path.partition("/uploads/")[0]) for each in registry.requests()]
+    since = registry.mark()
+    push(built, built.layout, "-d", f"{registry.host}/t/b:1", "--skip-push-permission-check")
+    skipped = [(each.method, each.path) for each in registry.requests(since)]
+
+    begun = [request for request in asked if request[1].endswith("/blobs")]
+    assert begun[:2] == [("POST", "/v2/t/a/blobs"), ("DELETE", "/v2/t/a/blobs")]
+    assert "DELETE" not in [method for method, _ in skipped]
+    assert skipped.count(("POST", "/v2/t/b/blobs/uploads/")) == 2  # a layer and the config
+
+
+def test_push_that_is_refused_sends_nothing(built: Workbench, tmp_path: Path) -> None:
+    with run_registry(tmp_path / "guarded", users={"u": "p"}) as guarded:
+        done = push(built, built.layout, "-d", f"{guarded.host}/t/a:1")
+        methods = {each.method for each in guarded.requests()}
+
+    assert done.exit_code == 4
+    assert "HTTP 401" in done.stderr
+    assert methods == {"GET", "POST"}

@@ -1,11 +1,15 @@
 import json
 import signal
+import socket
 from pathlib import Path
 from xml.etree import ElementTree as ET
+
+import pytest
 
 from tests.integration.batch.conftest import Batches, git, is_done
 from tests.integration.conftest import Workbench
 from tests.support.images import Image, make_tar, read_layout
+from tests.support.registry import run_registry
 
 CHAIN = """
 images:
@@ -328,3 +332,28 @@ images:
     batches.build()
 
     assert read_layout(batches.directory / "out").tree["two"].content == b"1"
+
+
+@pytest.mark.parametrize("platforms", ["[linux/amd64]", "[linux/amd64, linux/arm64]"])
+def test_push_that_will_be_refused_ends_the_build_of_an_image_at_its_start(
+    batches: Batches, tmp_path: Path, platforms: str
+) -> None:
+    with (
+        run_registry(tmp_path / "guarded", users={"u": "p"}) as guarded,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+        image = f"tags: ['{guarded.host}/app:1'], platforms: {platforms}"
+        step = f"ADD http://127.0.0.1:{silent.getsockname()[1]}/never /\n"
+        batches.write(
+            f"images: {{app: {{context: app, {image}}}}}\n",
+            {"app/Dockerfile": f"FROM scratch\n{step}"},
+        )
+        asked = batches.run()
+        (batches.directory / "app/Dockerfile").write_text("FROM scratch\nCOPY missing /\n")
+        mark = guarded.mark()
+        skipped = batches.run("--skip-push-permission-check")
+
+        assert asked.exit_code == 4, asked.said
+        assert "HTTP 401" in asked.stderr
+        assert skipped.exit_code == 3, skipped.said
+        assert guarded.requests(mark) == []

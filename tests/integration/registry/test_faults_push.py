@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import orjson
 import pytest
 
 from asynckaniko.errors import (
@@ -604,28 +605,90 @@ async def test_refused_manifest_is_not_repeated(registry: Registry) -> None:
     assert len([r for r in registry.requests() if r.method == "PUT"]) == 1
 
 
-IMMUTABLE = [
-    "The image tag '1' already exists and the repository has enabled tag immutability.",
-    "The tag 1 cannot be overwritten because the tag is immutable.",
-]
+LONG = "a" * 128
+IMMUTABLE = {
+    # aws/containers-roadmap#862 and GoogleContainerTools/kaniko#3481
+    "ecr-repository": (
+        400,
+        "TAG_INVALID",
+        (
+            f"The image tag '{LONG}' already exists in the '{LONG}/{LONG}' repository and cannot "
+            "be overwritten because the repository is immutable."
+        ),
+    ),
+    "ecr-tag": (
+        400,
+        "TAG_INVALID",
+        (
+            "The image tag '1' already exists in the 'app' repository and cannot be overwritten "
+            "because the tag is immutable."
+        ),
+    ),
+    # cloud.google.com/artifact-registry/docs/docker/troubleshoot
+    "artifact-registry": (
+        400,
+        "MANIFEST_INVALID",
+        "cannot update tag 1. The repository has enabled tag immutability",
+    ),
+    # goharbor/harbor src/server/middleware/immutable
+    "harbor": (
+        412,
+        "PRECONDITION",
+        "Failed to process request due to 'app:1' configured as immutable.",
+    ),
+    # docs.gitlab.com, immutable_container_tags: "Push denied: Tag is immutable"
+    "gitlab": (403, "DENIED", "Push denied: Tag is immutable"),
+}
 
 
-@pytest.mark.parametrize("said", IMMUTABLE)
-async def test_immutable_tag_is_an_error_unless_it_is_to_be_ignored(said: str) -> None:
-    body = f'{{"errors": [{{"code": "TAG_INVALID", "message": "{said}"}}]}}'
-    answer = Answer(400, body=body.encode())
-    server = Script().on("GET /v2/$", Answer(200)).on("PUT", answer)
-    manifest = Image.make(10).manifest
+@pytest.mark.parametrize("form", IMMUTABLE)
+async def test_immutable_tag_is_an_error_unless_it_is_to_be_ignored(
+    registry: Registry, form: str
+) -> None:
+    """The registry takes the tag once; then what is before it says what the others say."""
+    status, code, said = IMMUTABLE[form]
+    body = orjson.dumps({"errors": [{"code": code, "message": said}]})
+    refusal = Rule("PUT .*/manifests/1$", Refuse(Answer(status, body=body)), times=2, skip=1)
+    proxy = FaultProxy(registry.host, refusal)
+    first, second = Image.make(10), Image.make(20)
 
-    async with server.serve() as host:
+    async with proxy.serve() as host:
         tag = Reference.parse(f"{host}/app:1")
         async with connect() as client:
-            with pytest.raises(RegistryRejected, match="immutab"):
-                await client.push_manifest(tag, manifest.content, manifest.media_type)
+            for image in (first, second):
+                for blob in (*image.layers, image.config):
+                    await client.push_blob(tag.repository, blob)
+            await client.push_manifest(tag, first.manifest.content, first.manifest.media_type)
+            with pytest.raises(RegistryRejected) as refused:
+                await client.push_manifest(tag, second.manifest.content, second.manifest.media_type)
         async with connect(ignore_immutable_tags=True) as client:
-            await client.push_manifest(tag, manifest.content, manifest.media_type)
+            await client.push_manifest(tag, second.manifest.content, second.manifest.media_type)
 
-    assert len(server.seen("PUT")) == 2
+    assert refused.value.status == status
+    assert said in str(refused.value)
+    assert proxy.played == [refusal, refusal]  # and nothing was tried again
+    assert registry.manifest("app", "1")["layers"][0]["size"] == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "said"),
+    [
+        ("immutable-tags", "1", "quota exceeded"),
+        ("app", "sha256:" + "0" * 64, "the tag is immutable"),
+    ],
+)
+async def test_other_refusals_are_errors_whatever_is_to_be_ignored(
+    name: str, target: str, said: str
+) -> None:
+    body = orjson.dumps({"errors": [{"code": "DENIED", "message": said}]})
+    server = Script().on("GET /v2/$", Answer(200)).on("PUT", Answer(400, body=body))
+    manifest = Image.make(10).manifest
+
+    async with server.serve() as host, connect(ignore_immutable_tags=True) as client:
+        mark = "@" if ":" in target else ":"
+        reference = Reference.parse(f"{host}/{name}{mark}{target}")
+        with pytest.raises(RegistryRejected, match=said):
+            await client.push_manifest(reference, manifest.content, manifest.media_type)
 
 
 async def test_manifest_that_was_stored_as_another_is_an_integrity_error(
