@@ -40,8 +40,9 @@ format: .venv/.dev ## Rewrite the sources in the project's format
 fast: .venv/.dev ## Run the tests that need no server and no base image, in seconds
 	$(PYTHON) -m pytest tests/unit tests/architecture
 
-soak: .venv/.dev test-packages ## Kill builds while they write caches, a hundred times; takes about ten minutes
+soak: .venv/.dev test-packages ## Kill builds while they write caches, and play 2,000 scripts of faults against pulls and pushes
 	$(PYTHON) -m pytest -n 0 -s tests/soak/killed_writers.py
+	$(PYTHON) -m tests.fault.registry.soak
 
 perf: .venv/.perf test-packages ## Measure whole builds; make perf ARGS=--help tells how
 	$(PYTHON) -m perf $(ARGS)
