@@ -106,9 +106,12 @@ def _runtime(layout: Path) -> Mapping[str, object]:
 class Pod:
     """Containers of one image in one environment: a context, a state volume, an output volume."""
 
-    def __init__(self, image: UnpackedImage, environment: Environment, directory: Path) -> None:
+    def __init__(
+        self, image: UnpackedImage, environment: Environment, directory: Path, mode: str = "auto"
+    ) -> None:
         self.image = image
         self.environment = environment
+        self.mode = mode
         self.directory = directory
         self._count = 0
         self.context = directory / "context"
@@ -141,7 +144,11 @@ class Pod:
                 "/var/lib/asynckaniko": self.state,
                 "/output": self.output,
             },
-            variables={"SOURCE_DATE_EPOCH": EPOCH, **(variables or {})},
+            variables={
+                "SOURCE_DATE_EPOCH": EPOCH,
+                "ASYNCKANIKO_ISOLATION": self.mode,
+                **(variables or {}),
+            },
             entrypoint=entrypoint,
         )
 
@@ -185,10 +192,12 @@ def pod(executor_image: UnpackedImage, open_directory: DirectoryFactory) -> Iter
     """Return a function that sets up a Pod; fail if a build left anything in its state."""
     pods: list[Pod] = []
 
-    def make(environment: Environment | str, image: UnpackedImage = executor_image) -> Pod:
+    def make(
+        environment: Environment | str, image: UnpackedImage = executor_image, mode: str = "auto"
+    ) -> Pod:
         if isinstance(environment, str):
             environment = podsim.ENVIRONMENTS[environment]
-        pods.append(Pod(image, environment, open_directory()))
+        pods.append(Pod(image, environment, open_directory(), mode))
         return pods[-1]
 
     yield make
