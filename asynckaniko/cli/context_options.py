@@ -36,8 +36,8 @@ _AZURE_IDENTITY = (
     "AZURE_CLIENT_ID",
     "AZURE_FEDERATED_TOKEN_FILE",
     "AZURE_TENANT_ID",
+    "AZURE_MSI_ENDPOINT",
     "IDENTITY_ENDPOINT",
-    "MSI_ENDPOINT",
 )
 _AWS_OWN_CHAIN = (
     "AWS_ACCESS_KEY_ID",
@@ -131,7 +131,8 @@ def _object_store(around: Surroundings, *, uses_s3: bool) -> ObjectStoreOptions:
         or around.get("AWS_DEFAULT_REGION")
         or profile.get("region", ""),
         s3_credentials={name: profile[key] for key, name in _AWS_KEYS.items() if profile.get(key)},
-        gcs_endpoint=emulator,
+        gcs_endpoint=emulator or around.get("GOOGLE_BASE_URL"),
+        gcs_unsigned=bool(emulator),
         gcs_credentials_file=Path(key_file) if key_file else None,
         azure_endpoint=around.get("AZURE_STORAGE_ENDPOINT"),
         azure_key=around.get("AZURE_STORAGE_ACCESS_KEY"),

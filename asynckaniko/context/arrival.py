@@ -207,8 +207,9 @@ class Arrival:
                 # Imported when needed: most builds have no object store.
                 from asynckaniko.context.objects import open_object
 
+                stores, web = self._reach.options.object_store, self._reach.web
                 async with open_object(
-                    stored, options=self._reach.options.object_store, web=self._reach.web
+                    stored, options=stores, web=web, disk=self._reach.disk
                 ) as chunks:
                     await self._unpack_stream(chunks)
             case GitRepository() as repository:

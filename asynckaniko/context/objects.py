@@ -7,10 +7,12 @@ time and given in order. All parts are of one version of the object (If-Match).
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from anyio import Event, create_task_group
+import orjson
+from anyio import CapacityLimiter, Event, create_task_group, to_thread
 
 from asynckaniko.concurrency import single_error
 from asynckaniko.context.https import WebOptions
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _PART_SIZE = 8 << 20
 _PARTS_AT_ONCE = 4
 """Of which this many may be in memory."""
+_CREDENTIALS_SIZE = 1 << 20
+_GOOGLE_KINDS = ("service_account", "authorized_user")
 _INSTALL = (
     "pip install 'asynckaniko[objectstore]' (or use the image that has it); without it, a"
     " presigned https:// URL works as a context too"
@@ -34,7 +38,7 @@ _INSTALL = (
 
 @asynccontextmanager
 async def open_object(
-    stored: StoredObject, *, options: ObjectStoreOptions, web: WebOptions
+    stored: StoredObject, *, options: ObjectStoreOptions, web: WebOptions, disk: CapacityLimiter
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """Find an object, for the length of the block; yields the reader of its content.
 
@@ -50,12 +54,18 @@ async def open_object(
         raise UsageError(f"build context {name}: object stores need obstore: {_INSTALL}") from error
     parts = _Parts(name, stored.key, web)
     try:
-        parts.store = _open_store(stored, options, web)
+        # In a thread: it reads the files of certificates and credentials.
+        parts.store = await to_thread.run_sync(_open_store, stored, options, web, limiter=disk)
         found = await obstore.head_async(parts.store, stored.key)
     except FileNotFoundError as error:
-        raise ContextError(f"build context {name}: there is no such object") from error
+        hint = _no_credentials(stored, options)
+        raise ContextError(f"build context {name}: there is no such object{hint}") from error
     except (exceptions.BaseError, ValueError, OSError) as error:
-        raise _explain(name, error) from error
+        refused = isinstance(
+            error, exceptions.UnauthenticatedError | exceptions.PermissionDeniedError
+        ) or "PublicAccessNotPermitted" in str(error)
+        hint = _no_credentials(stored, options) if refused else ""
+        raise _explain(name, error, hint=hint) from error
     parts.size, parts.etag = found["size"], found["e_tag"]
     if parts.size > web.limit:
         raise ContextError(f"build context {name}: larger than {web.limit} bytes")
@@ -209,11 +219,31 @@ def _gcs(stored: StoredObject, options: ObjectStoreOptions, common: dict[str, An
 
     config: dict[str, Any] = {}
     if options.gcs_endpoint:
-        config["base_url"] = options.gcs_endpoint
+        config["base_url"] = options.gcs_endpoint.rstrip("/")
+    if options.gcs_unsigned:
         config["skip_signature"] = True
     elif options.gcs_credentials_file is not None:
+        _check_google_credentials(options.gcs_credentials_file)
         config["application_credentials"] = str(options.gcs_credentials_file)
     return GCSStore(stored.bucket, config=config, **common)  # type: ignore[arg-type]
+
+
+def _check_google_credentials(path: Path) -> None:
+    """Raise UsageError unless obstore can sign in with the file."""
+    try:
+        with path.open("rb") as file:
+            found = orjson.loads(file.read(_CREDENTIALS_SIZE))
+        kind = found.get("type") if isinstance(found, dict) else None
+    except (OSError, ValueError) as error:
+        # Not the text of the error: the line that it quotes may be a key.
+        why = error.strerror if isinstance(error, OSError) else "not JSON"
+        raise UsageError(f"GOOGLE_APPLICATION_CREDENTIALS={path}: {why}") from error
+    if kind not in _GOOGLE_KINDS:
+        raise UsageError(
+            f"GOOGLE_APPLICATION_CREDENTIALS={path}: it is of the type {kind!r}; build contexts can"
+            f" use {' and '.join(_GOOGLE_KINDS)}, or the metadata server where the variable is not"
+            " set; a signed https:// URL needs none of them"
+        )
 
 
 def _azure(stored: StoredObject, options: ObjectStoreOptions, common: dict[str, Any]) -> "_Store":
@@ -230,7 +260,17 @@ def _azure(stored: StoredObject, options: ObjectStoreOptions, common: dict[str, 
     return AzureStore(stored.bucket, config=config, **common)  # type: ignore[arg-type]
 
 
-def _explain(name: str, error: Exception) -> ContextError:
+def _no_credentials(stored: StoredObject, options: ObjectStoreOptions) -> str:
+    """Say that nobody signed in: Azure then hides what there is."""
+    if stored.store != "azure" or options.azure_key or options.azure_identity:
+        return ""
+    return (
+        "; nobody signed in: set AZURE_STORAGE_ACCESS_KEY, or AZURE_CLIENT_ID and"
+        " AZURE_TENANT_ID with AZURE_CLIENT_SECRET or AZURE_FEDERATED_TOKEN_FILE"
+    )
+
+
+def _explain(name: str, error: Exception, *, hint: str = "") -> ContextError:
     """Say what the library says in one line, without its debugging values."""
-    text = " ".join(str(error).partition("\n\nDebug source:")[0].split())
-    return ContextError(f"build context {name}: {text or type(error).__name__}")
+    text = " ".join(str(error).partition("\n\nDebug source:")[0].split()).rstrip(":")
+    return ContextError(f"build context {name}: {text or type(error).__name__}{hint}")

@@ -44,6 +44,8 @@ class ObjectStoreOptions:
     s3_credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     """`access_key_id`, `secret_access_key` and `session_token`."""
     gcs_endpoint: str = ""
+    gcs_unsigned: bool = False
+    """Send no credentials: the endpoint is an emulator."""
     gcs_credentials_file: Path | None = None
     azure_endpoint: str = ""
     """Instead of `https://ACCOUNT.blob.core...`."""
