@@ -89,7 +89,7 @@ def _image(node: Node, findings: Findings) -> Node:
             case "output":
                 found["outputs"] = Items(tuple(_outputs(value, findings)), place)
             case "cache-from" | "cache-to":
-                found |= _cache(value, name, findings)
+                found |= cache_of(value, name, findings)
             case _ if name in _WITHOUT_EFFECT:
                 if _WITHOUT_EFFECT[name]:
                     findings.warn(place, f"{name} has no effect: {_WITHOUT_EFFECT[name]}")
@@ -124,7 +124,8 @@ def _outputs(node: Node, findings: Findings) -> Iterator[Node]:
             )
 
 
-def _cache(node: Node, name: str, findings: Findings) -> dict[str, Node]:
+def cache_of(node: Node, name: str, findings: Findings) -> dict[str, Node]:
+    """Read what docker's programs say of caches; `name` is the field's, for warnings."""
     for item in _items(node):
         fields = _pairs(item)
         kind = fields.get("type")

@@ -109,8 +109,8 @@ class Findings:
             yield f"  {place.line:4} | {lines[place.line - 1].rstrip()}"
 
 
-def read_document(content: bytes, findings: Findings) -> Fields | None:
-    """Parse YAML, of which JSON is a part; None when it is no map. Problems go to `findings`."""
+def read_document(content: bytes, findings: Findings) -> Fields | Items | None:
+    """Parse YAML, of which JSON is a part; None when it is a word. Problems go to `findings`."""
     file = findings.file
     try:
         text = content.decode()
@@ -135,7 +135,7 @@ def read_document(content: bytes, findings: Findings) -> Fields | None:
         findings.error(Place(file), f"not YAML: {str(error).splitlines()[0]}")
         return None
     found = _Reader(findings).read(node, ())
-    if not isinstance(found, Fields):
+    if isinstance(found, Scalar):
         findings.error(Place(file, 1, 1), "a manifest is a map with version and images")
         return None
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asynckaniko.batch.bake import is_bake, translate_bake
+from asynckaniko.batch.compose import is_compose, translate_compose
 from asynckaniko.batch.document import (
     Fields,
     Findings,
@@ -27,6 +28,7 @@ from asynckaniko.batch.manifest import (
     validate,
 )
 from asynckaniko.batch.overrides import apply_overrides
+from asynckaniko.batch.plain_list import is_list, read_list, translate_list
 from asynckaniko.batch.plan import Batch, PlannedImage
 from asynckaniko.batch.selection import expand_groups, select
 from asynckaniko.batch.variables import expand_node, resolve_variables
@@ -51,7 +53,7 @@ class Choices:
 
 
 def load(content: bytes, file: str, *, directory: Path, choices: Choices | None = None) -> Batch:
-    """Read a manifest, or a docker-bake.json, into the images that are to be built.
+    """Read a manifest, or what can stand for one, into the images that are to be built.
 
     Reads the Dockerfiles of local contexts too, to find which images need one another.
 
@@ -59,11 +61,9 @@ def load(content: bytes, file: str, *, directory: Path, choices: Choices | None 
         ManifestError: lists everything that is wrong.
     """
     findings = Findings(file=file)
-    document = read_document(content, findings)
+    document = _read(content, findings, directory)
     findings.check()
     assert document is not None, "else there was a problem"
-    if is_bake(document):
-        document = translate_bake(document, findings)
     outline = validate(Outline, document, findings)
     findings.check()
     assert outline is not None, "else there was a problem"
@@ -85,6 +85,22 @@ def load(content: bytes, file: str, *, directory: Path, choices: Choices | None 
     batch = select(batch, expansion.choices.only, findings)
     findings.check()
     return replace(batch, warnings=tuple(findings.warning_lines()))
+
+
+def _read(content: bytes, findings: Findings, directory: Path) -> Fields | None:
+    """Read a manifest, a bake or compose file or a list, as a manifest."""
+    if is_list(content):
+        return read_list(content, findings, directory=directory)
+    document = read_document(content, findings)
+    match document:
+        case Items(nodes=items, place=place):
+            return translate_list(items, place, findings, directory=directory)
+        case Fields() if is_bake(document):
+            return translate_bake(document, findings)
+        case Fields() if is_compose(document):
+            return translate_compose(document, findings)
+        case _:
+            return document
 
 
 class _Expansion:

@@ -157,8 +157,9 @@ def batch_command(callback: Any, settings: dict[str, Any]) -> click.Command:
             *batch_flags(),
             click.Argument(["words"], metavar="FILE", nargs=-1, type=PathName("file")),
         ],
-        help="Build the images of a manifest (YAML or JSON) or of a docker-bake.json, here or on a "
-        "Kubernetes cluster. What images have in common is done once.",
+        help="Build the images of a manifest (YAML or JSON), a docker-bake.json, a compose file or "
+        "a list of Dockerfiles, here or on a Kubernetes cluster. What images have in common is done "
+        "once.",
         examples=_EXAMPLES,
         options_metavar="[FLAGS]",
         **settings,

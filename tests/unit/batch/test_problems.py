@@ -47,7 +47,7 @@ def test_all_problems_are_told_at_once_each_with_its_line() -> None:
         ("version: 1\nimages: [a]", "2:1", "images must be a map"),
         ("version: 1\nimages: {a: {}, a: {}}", "2:17", "a is given twice; first at m.yaml:2:10"),
         ("version: 1\nimages: {a: {x}", "2:16", "not YAML: "),
-        ("just words", "1:1", "a manifest is a map"),
+        ("--- just words", "1:1", "a manifest is a map"),
         ("version: 1\nimage: {}\nimages: {}", "2:1", "image is unknown here; did you mean images?"),
         ("version: 1\nimages: {a: {target: '${NOPE}'}}", "2:22", "NOPE is not defined"),
         ("version: 1\nimages: {a: {target: '${no'}}", "2:22", "${ begins a variable"),
