@@ -18,7 +18,7 @@ from perf.inputs import base_image
 from perf.measure import measure
 from perf.report import Run, table
 from perf.scenarios import SCENARIOS, SOURCES
-from perf.scenarios.context import Source
+from perf.scenarios.source import Place, Source
 from perf.traffic import Listener, listen
 from tests.support.registry import Registry, run_registry
 
@@ -33,6 +33,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--base-size", type=int, default=200, metavar="MB")
     parser.add_argument("--base", metavar="REFERENCE", help="use this image, over plain http")
     parser.add_argument("--files", type=int, default=50_000, help="in the archive of context")
+    parser.add_argument(
+        "--transfer-size",
+        type=int,
+        default=1024,
+        metavar="MB",
+        help="of the image of pull and push",
+    )
     parser.add_argument("--commit", action="append", default=[], help="compare with this revision")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--cleanup", action="append", default=[], metavar="NAME=COMMAND")
@@ -55,7 +62,7 @@ class Bench:
     timeout_seconds: float
 
     def run(self, contender: Contender, scenario: str, repeat: int) -> Run:
-        """Build once with nothing kept from before."""
+        """Run once with nothing kept from before."""
         state = WORK / "state"
         source = self.sources.get(scenario)
         context = source.context if source else str(WORK / "contexts" / scenario)
@@ -66,6 +73,7 @@ class Bench:
             "context": context,
             "destination": f"{self.registry.host}/perf/{name}:1",
         }
+        contender = contender.told(source.words if source else ())
         clean(state, contender.cleanup_command(**values))
         self.listener.take()
         usage = measure(
@@ -116,8 +124,14 @@ def main() -> int:
     ):
         base = chosen.base or base_image(chosen.base_size, WORK).push(registry, "library/base")
         make_contexts(names, base)
+
+        def place(name: str) -> Place:
+            directory = WORK / "contexts" / name
+            size = chosen.transfer_size
+            return Place(directory, WORK, registry.host, chosen.files, size)
+
         sources = {
-            name: served.enter_context(SOURCES[name](WORK / "contexts" / name, chosen.files))
+            name: served.enter_context(SOURCES[name](place(name)))
             for name in names
             if name in SOURCES
         }

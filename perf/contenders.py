@@ -1,4 +1,4 @@
-"""Commands that build the same thing: this checkout, an earlier commit, other programs."""
+"""Commands that do the same thing: this checkout, an earlier commit, other programs."""
 
 import os
 import shlex
@@ -6,8 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).parents[1]
 THIS = "this"
@@ -22,6 +23,14 @@ class Contender:
     environment: Mapping[str, str] = field(default_factory=dict)
     cleanup: tuple[str, ...] = ()
     """Runs before and after each measurement, outside it; the state directory goes anyway."""
+    program: tuple[str, ...] = ()
+    """What runs this package, if it is one of its checkouts."""
+
+    def told(self, words: Sequence[str]) -> Self:
+        """Return the same checkout with other words; another program stays as it is."""
+        if not self.program or not words:
+            return self
+        return replace(self, template=(*self.program, *words))
 
     def command(self, **values: str) -> list[str]:
         return [_fill(word, values) for word in self.template]
@@ -39,8 +48,9 @@ def _fill(word: str, values: Mapping[str, str]) -> str:
 def of_checkout(name: str, checkout: Path) -> Contender:
     """Run the package in `checkout` with this interpreter and its libraries."""
     flags = "--state-dir {state} --insecure-registry {registry} --destination {destination}"
-    template = (sys.executable, "-m", "asynckaniko", "build", "{context}", *flags.split())
-    return Contender(name, template, {"PYTHONPATH": str(checkout)})
+    program = (sys.executable, "-m", "asynckaniko")
+    template = (*program, "build", "{context}", *flags.split())
+    return Contender(name, template, {"PYTHONPATH": str(checkout)}, program=program)
 
 
 def of_text(text: str, cleanups: Sequence[str]) -> Contender:

@@ -1,4 +1,4 @@
-"""Whole builds to measure. Each scenario is a function whose docstring says what it protects."""
+"""Whole commands to measure. Each scenario is a function whose docstring says what it protects."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -7,17 +7,19 @@ from typing import TypeAlias
 
 from perf.scenarios.app import app
 from perf.scenarios.bigblob import bigblob
-from perf.scenarios.context import Source, bucket, context
+from perf.scenarios.context import bucket, context
 from perf.scenarios.manyfiles import manyfiles
 from perf.scenarios.manyruns import manyruns
 from perf.scenarios.metadata import metadata
 from perf.scenarios.multistage import multistage
+from perf.scenarios.source import Place, Source
+from perf.scenarios.transfer import pull, pull_source, push, push_source
 
 Scenario: TypeAlias = Callable[[Path, str], None]
 """Writes a context with its Dockerfile into a directory, on the base image of that reference."""
 
-SourceOf: TypeAlias = Callable[[Path, int], AbstractContextManager[Source]]
-"""Serves the context that was written into a directory, with that many files more."""
+SourceOf: TypeAlias = Callable[[Place], AbstractContextManager[Source]]
+"""Serves what a scenario works on until the block ends."""
 
 SCENARIOS: dict[str, Scenario] = {
     "app": app,
@@ -27,5 +29,7 @@ SCENARIOS: dict[str, Scenario] = {
     "multistage": multistage,
     "metadata": metadata,
     "context": context,
+    "pull": pull,
+    "push": push,
 }
-SOURCES: dict[str, SourceOf] = {"context": bucket}
+SOURCES: dict[str, SourceOf] = {"context": bucket, "pull": pull_source, "push": push_source}

@@ -6,11 +6,11 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from perf.contenders import Contender
 from perf.inputs import freeze, packages
+from perf.scenarios.source import Place, Source
 from tests.support.daemons import moto
 
 _ARCHIVE = "s3://contexts/context.tar.gz"
@@ -26,25 +26,16 @@ _PEERS = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a scenario's context comes from, if not from its directory."""
-
-    context: str
-    environment: dict[str, str]
-    peers: tuple[Contender, ...]
-    """Commands that do the same by other means."""
-
-
 def context(directory: Path, base: str) -> None:
     """Protects: an archive is unpacked while it arrives. No base image, one small COPY."""
     (directory / "Dockerfile").write_text(_DOCKERFILE)
 
 
 @contextmanager
-def bucket(directory: Path, files: int) -> Iterator[Source]:
+def bucket(place: Place) -> Iterator[Source]:
     """Put the context, with so many files more, as an archive into a bucket on loopback."""
-    packages(directory / "node_modules", files=files, seed=2)
+    directory = place.directory
+    packages(directory / "node_modules", files=place.files, seed=2)
     freeze(directory)
     archive = directory.with_suffix(".tar.gz")
     order = ("--sort=name", "--owner=0", "--group=0", "--numeric-owner")
