@@ -172,5 +172,9 @@ def write_all(descriptor: int, data: bytes | bytearray) -> None:
     except BrokenPipeError as error:
         raise ReaderGone from error
     except OSError as error:
-        kind = OutOfSpace if error.errno in {ENOSPC, EDQUOT} else HostError
-        raise kind(f"cannot write the layer: {error.strerror}") from error
+        if error.errno in {ENOSPC, EDQUOT}:
+            raise OutOfSpace(
+                f"cannot write the layer: {error.strerror}; free space on the volume of the state"
+                " directory, or give it a larger one"
+            ) from error
+        raise HostError(f"cannot write the layer: {error.strerror}") from error

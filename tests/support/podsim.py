@@ -133,7 +133,7 @@ def give_away(tree: Path) -> None:
                     os.chmod(path, status.st_mode & 0o7777)  # chown clears set-uid
 
 
-def run(
+def run(  # noqa: PLR0913  a Pod has as many settings
     image: UnpackedImage,
     environment: Environment,
     arguments: Sequence[str],
@@ -142,6 +142,7 @@ def run(
     volumes: Mapping[str, Path],
     variables: Mapping[str, str] | None = None,
     entrypoint: Sequence[str] | None = None,
+    process_limit: int | None = None,
     seconds: float = 100,
 ) -> Finished:
     """Run the image's entrypoint, or another, with arguments; wait for its end.
@@ -163,6 +164,9 @@ def run(
             image.runtime.get("WorkingDir") or "/",
             volumes,
         )
+        if process_limit is not None:
+            # As kubelet's podPidsLimit.
+            config["linux"]["resources"]["pids"] = {"limit": process_limit}
         (scratch / "config.json").write_text(json.dumps(config))
         name = f"podsim-{uuid.uuid4().hex}"
         state = ["runc", "--root", str(scratch / "state")]

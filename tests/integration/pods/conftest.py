@@ -118,6 +118,9 @@ class Pod:
         self.state = directory / "state"
         self.output = directory / "output"
         self.context.mkdir()
+        self.credentials = ""
+        """What the file config.json of the volume at /kaniko/.docker holds."""
+        self.process_limit: int | None = None
 
     def write(self, dockerfile: str, files: Mapping[str, str] | None = None) -> None:
         for name, content in {"Dockerfile": dockerfile, **(files or {})}.items():
@@ -134,29 +137,38 @@ class Pod:
     ) -> Finished:
         """Start a container with the volumes mounted where the documentation says."""
         self._count += 1
+        volumes = {
+            "/workspace": self.context,
+            "/var/lib/asynckaniko": self.state,
+            "/output": self.output,
+        }
+        if self.credentials:
+            volumes["/kaniko/.docker"] = self.directory / "credentials"
+            volumes["/kaniko/.docker"].mkdir(exist_ok=True)
+            (volumes["/kaniko/.docker"] / "config.json").write_text(self.credentials)
         return podsim.run(
             self.image,
             self.environment,
             arguments,
             scratch=self.directory / f"container{self._count}",
-            volumes={
-                "/workspace": self.context,
-                "/var/lib/asynckaniko": self.state,
-                "/output": self.output,
-            },
+            volumes=volumes,
             variables={
                 "SOURCE_DATE_EPOCH": EPOCH,
                 "ASYNCKANIKO_ISOLATION": self.mode,
                 **(variables or {}),
             },
             entrypoint=entrypoint,
+            process_limit=self.process_limit,
         )
+
+    def read_output(self) -> ReadImage:
+        return read_layout(self.output / "image")
 
     def build(self, *flags: str) -> ReadImage:
         """Build the context as kaniko would be told to, and read the image that was made."""
         done = self.run("--no-push", "--oci-layout-path=/output/image", *flags)
         assert done.exit_code == 0, done.said
-        return read_layout(self.output / "image")
+        return self.read_output()
 
     def leftovers(self) -> list[str]:
         patterns = ("builds/*", "rootfs/builds/*", "blobs/ingest-*", "rootfs/layers/.*")
