@@ -102,6 +102,7 @@ def _git(around: Surroundings, values: Iterable[str]) -> GitOptions:
     return GitOptions(
         **found,
         pull_scheme=method,
+        skip_large_files=bool(around.boolean("GIT_LFS_SKIP_SMUDGE")),
         username=around.get("GIT_USERNAME"),
         password=around.get("GIT_PASSWORD"),
         token=around.get("GIT_TOKEN"),

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 
+from asynckaniko.context.git_lfs import fetch_large_files
 from asynckaniko.context.git_program import GitFailed, GitProgram
 from asynckaniko.context.git_url import GitRepository, check_reference
 from asynckaniko.context.options import GitOptions
 from asynckaniko.errors import ContextError, IntegrityError
-from asynckaniko.events import BuildWarning, EventSink
+from asynckaniko.events import EventSink
 from asynckaniko.settings import Retry
 
 _MISSING = re.compile(
@@ -50,7 +51,6 @@ class GitFetcher:
         self._directory = directory
         self._options = options
         self._disk = disk
-        self._emit = emit
         self._git = GitProgram(
             repository, directory, options=options, ca_files=ca_files, retry=retry, emit=emit
         )
@@ -59,7 +59,8 @@ class GitFetcher:
         """Fetch and check out; files are 0644 or 0755.
 
         Raises:
-            ContextError: no git program, no such repository, ref or commit, or no access.
+            ContextError: no git program, no such repository, ref or commit, or no access; or files
+                are in Git LFS and not to be had.
             IntegrityError: the commit is not `checksum` (at least its first 7 digits).
         """
         repository = self._repository
@@ -79,7 +80,8 @@ class GitFetcher:
             await self._git.run("checkout", "--quiet", "-B", branch, commit)
         else:
             await self._git.run("checkout", "--quiet", "--detach", commit)
-        await self._fetch_large_files(commit)
+        if not self._options.skip_large_files:
+            await fetch_large_files(self._git, repository, commit)
         wanted = repository.submodules
         if self._options.recurse_submodules if wanted is None else wanted:
             await self._fetch_submodules()
@@ -171,31 +173,6 @@ class GitFetcher:
         except GitFailed:
             return False
         return True
-
-    async def _fetch_large_files(self, commit: str) -> None:
-        """Replace LFS's pointers by what they point to, if the repository has any."""
-        try:
-            await self._git.run(
-                "grep",
-                "--quiet",
-                "-I",
-                "-e",
-                "filter=lfs",
-                commit,
-                "--",
-                ":(glob)**/.gitattributes",
-            )
-        except GitFailed:
-            return
-        if self._git.has_lfs:
-            await self._git.repeat("lfs", "pull", "origin")
-            return
-        self._emit(
-            BuildWarning(
-                f"git repository {self._repository.shown} keeps files in Git LFS: without git-lfs"
-                " they are pointers here; install git-lfs"
-            )
-        )
 
     async def _fetch_submodules(self) -> None:
         words = ["submodule", "--quiet", "update", "--init", "--recursive"]

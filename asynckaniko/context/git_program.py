@@ -184,21 +184,28 @@ class GitProgram:
         bundle.write_bytes(b"\n".join(path.read_bytes() for path in files))
         return bundle
 
-    async def repeat(self, *words: str) -> str:
+    async def repeat(self, *words: str, config: Mapping[str, str] | None = None) -> str:
         """Run a command that talks to the server, again where that may help."""
         attempts = Attempts(self._retry, method="GIT", url=self._repository.shown, emit=self._emit)
         while True:
             try:
-                return await self.run(*words)
+                return await self.run(*words, config=config)
             except GitFailed as error:
                 if not _PASSING.search(error.said) or _REFUSED.search(error.said):
                     raise
                 await attempts.after(Transient(error.message, _last_line(error.said)))
 
-    async def run(self, *words: str) -> str:
-        """Run git in the checkout and return what it prints, without the end of the line."""
+    async def run(self, *words: str, config: Mapping[str, str] | None = None) -> str:
+        """Run git in the checkout and return what it prints, without the end of the line.
+
+        `config` holds for this command beside what holds for all; it is in the arguments: no
+        secrets.
+        """
+        settings = [
+            part for key, value in (config or {}).items() for part in ("-c", f"{key}={value}")
+        ]
         process = await open_process(
-            [self._git, *words],
+            [self._git, *settings, *words],
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,

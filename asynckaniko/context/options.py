@@ -23,6 +23,8 @@ class GitOptions:
     """Commits of history; 0 fetches all branches and tags whole."""
     recurse_submodules: bool = False
     skip_tls_verify: bool = False
+    skip_large_files: bool = False
+    """Leave the pointers of Git LFS as they are: its own GIT_LFS_SKIP_SMUDGE."""
     pull_scheme: str = "https"
     """What `git://` in `--context` stands for, one of PULL_SCHEMES: kaniko's GIT_PULL_METHOD."""
     username: str = field(default="", repr=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import os
 import subprocess
 import threading
@@ -140,6 +141,8 @@ class SmartGit:
     password: str = ""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Path, and the Authorization header."""
+    large_files: dict[str, bytes] = field(default_factory=dict)
+    """Contents of Git LFS by their SHA-256."""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         given = request.headers.get("Authorization", "")
@@ -147,6 +150,8 @@ class SmartGit:
         if self.password and given != f"Basic {base64.b64encode(self.password.encode()).decode()}":
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
         body = await request.read()
+        if "/info/lfs/" in request.path:
+            return self._answer_lfs(request, body)
         process = await asyncio.create_subprocess_exec(
             "git",
             "http-backend",
@@ -172,3 +177,20 @@ class SmartGit:
         headers = dict(line.split(": ", 1) for line in lines if ": " in line)
         status = int(headers.pop("Status", "200 OK").split()[0])
         return web.Response(status=status, body=rest, headers=headers)
+
+    def _answer_lfs(self, request: web.Request, body: bytes) -> web.Response:
+        """Speak the batch API of Git LFS and its basic transfer, for downloads."""
+        if not request.path.endswith("/objects/batch"):
+            content = self.large_files.get(request.path.rpartition("/")[2])
+            return web.Response(status=404) if content is None else web.Response(body=content)
+        place = f"http://{request.host}{request.path.removesuffix('batch')}"
+        objects = []
+        for wanted in json.loads(body)["objects"]:
+            known = wanted["oid"] in self.large_files
+            found = {"actions": {"download": {"href": place + wanted["oid"]}}}
+            missing = {"error": {"code": 404, "message": "no such object"}}
+            objects.append({**wanted, **(found if known else missing)})
+        return web.json_response(
+            {"transfer": "basic", "objects": objects},
+            content_type="application/vnd.git-lfs+json",
+        )

@@ -1,6 +1,5 @@
 """Contexts and ADD sources that are git repositories: served by git itself, and over http."""
 
-import os
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -354,30 +353,6 @@ def test_configuration_of_the_user_and_hooks_have_no_effect(
 
     assert image.tree["a"].content == b"one"
     assert not canary.exists()
-
-
-def test_large_files_are_fetched_where_git_lfs_is(
-    builds: Builds, project: Repository, daemon: str, tmp_path: Path
-) -> None:
-    project.commit({".gitattributes": "*.bin filter=lfs\n", "x.bin": "pointer"})
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    log = tmp_path / "lfs.log"
-    program = programs / "git-lfs"
-    program.write_text(
-        f'#!/bin/sh\necho "$@" >> {log}\ncase "$1" in pull) echo content > x.bin ;; esac\n'
-    )
-    program.chmod(0o755)
-    url = f"git://{daemon}/project.git"
-
-    with_it = builds.read(
-        "--context", url, environment={**GIT, "PATH": f"{programs}:{os.environ['PATH']}"}
-    )
-    without = builds.run("--no-push", "--context", url, environment=GIT)
-
-    assert "pull origin" in log.read_text()
-    assert with_it.tree["x.bin"].content == b"content\n"
-    assert "without git-lfs they are pointers" in without.stderr
 
 
 def test_without_git_the_error_says_so(builds: Builds, daemon: str, tmp_path: Path) -> None:
