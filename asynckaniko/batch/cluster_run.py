@@ -1,7 +1,7 @@
 """Take a plan through a cluster, wave after wave, and tell what became of each image."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anyio import create_task_group
@@ -9,8 +9,8 @@ from anyio import create_task_group
 from asynckaniko.batch.cluster import Cluster, PodResult, read_indexes
 from asynckaniko.batch.kubernetes import CONTAINER, INDEX_ANNOTATION, render_job, render_plan
 from asynckaniko.batch.manifest import KubernetesOptions
-from asynckaniko.batch.outcome import Built, Outcome, Status
-from asynckaniko.batch.pod import find_task
+from asynckaniko.batch.outcome import GOOD, Built, Outcome, Status
+from asynckaniko.batch.pod import find_tasks
 from asynckaniko.batch.pod_logs import PodLogs
 from asynckaniko.batch.tasks import ClusterPlan, JobPlan, Task
 from asynckaniko.concurrency import single_error
@@ -131,34 +131,39 @@ class ClusterRun:
             results = await self._cluster.results(job.name)
             # A Job of which one index failed is Failed, whatever the others did: ask for each.
             done = read_indexes(ended[job.name].status.completedIndexes)
-            for index, number in enumerate(chosen[job.name]):
-                task = job.tasks[number]
-                outcome = _outcome(task, results.get(index), is_done=index in done)
-                self._ended.append(_Ended(task, outcome))
-                if index in results:
-                    await self._finish_log(task, results[index].pod, is_good=outcome.is_good)
+            for index, share in enumerate(job.shares(chosen[job.name])):
+                tasks = [job.tasks[number] for number in share]
+                result = results.get(index)
+                ended_here = [
+                    _Ended(task, _outcome(task, part, is_done=index in done))
+                    for task, part in zip(tasks, _parts(result, len(tasks)), strict=True)
+                ]
+                self._ended += ended_here
+                if result is not None:
+                    is_good = all(end.outcome.is_good for end in ended_here)
+                    await self._finish_log(_title(tasks), result.pod, is_good=is_good)
 
-    async def _finish_log(self, task: Task, pod: str, *, is_good: bool) -> None:
+    async def _finish_log(self, title: str, pod: str, *, is_good: bool) -> None:
         is_told = self._tell_log is not None and await self._logs.wait_for(pod)
         if self._logs.problem:
             self._tell(f"logs are not followed: {self._logs.problem}")
             self._logs.problem = ""
         if not is_good and not is_told:
-            await self._tell_end(task, pod)
+            await self._tell_end(title, pod)
 
-    async def _tell_end(self, task: Task, pod: str) -> None:
+    async def _tell_end(self, title: str, pod: str) -> None:
         try:
             lines = await self._cluster.log_tail(pod, _LOG_LINES)
         except HostError as error:
             lines = [f"(no log: {error})"]
-        self._tell("\n".join((f"{task.image}: the end of the log of pod {pod}", *lines)))
+        self._tell("\n".join((f"{title}: the end of the log of pod {pod}", *lines)))
 
     def _tell_line(self, pod: Any, line: str) -> None:
         assert self._tell_log is not None, "else nothing is followed"
         self._tell_log(self._image_of(pod), line)
 
     def _image_of(self, pod: Any) -> str:
-        """Name the image that a Pod builds, with the platform if there are several."""
+        """Name what a Pod builds, with the platform if there are several."""
         environment = {
             entry.name: entry.value or ""
             for container in pod.spec.containers
@@ -167,11 +172,12 @@ class ClusterRun:
         }
         index = (pod.metadata.annotations or {}).get(INDEX_ANNOTATION, "")
         try:
-            task = find_task(self._plan, {**environment, "JOB_COMPLETION_INDEX": index})
+            tasks = find_tasks(self._plan, {**environment, "JOB_COMPLETION_INDEX": index})
         except UsageError:
             return str(pod.metadata.name)
         platforms = {t.platform for job in self._plan.jobs for t in job.tasks if t.platform}
-        return f"{task.image} {task.platform}" if len(platforms) > 1 else task.image
+        title = _title(tasks)
+        return f"{title} {tasks[0].platform}".rstrip() if len(platforms) > 1 else title
 
     def _progress(self, jobs: Sequence[Any]) -> None:
         for job in jobs:
@@ -200,13 +206,29 @@ def _combined(group: Sequence[_Ended]) -> Outcome:
     return (failed or bad or [group[-1].outcome])[0]
 
 
+def _title(tasks: Sequence[Task]) -> str:
+    """Name what a Pod does: its image, or the first of several and how many others."""
+    more = f" +{len(tasks) - 1}" if len(tasks) > 1 else ""
+    return f"{tasks[0].image}{more}"
+
+
+def _parts(result: PodResult | None, count: int) -> list[PodResult | None]:
+    """Give each task of a Pod its part of the result."""
+    messages = result.message.get("results") if result else None
+    if result is None or not isinstance(messages, list) or len(messages) != count:
+        return [result] * count
+    return [
+        replace(result, message=message, exit_code=message.get("code", 0)) for message in messages
+    ]
+
+
 def _outcome(task: Task, result: PodResult | None, *, is_done: bool) -> Outcome:
     message = result.message if result else {}
     seconds = float(message.get("seconds", 0.0))
-    if is_done:
+    if is_done or (result is not None and message.get("status") in GOOD):
         built = Built(
             digest=message.get("digest", ""),
-            references=tuple(message.get("references", ())),
+            references=tuple(message.get("references", task.entry.get("tags", ()))),
             media_type=message.get("mediaType", ""),
             size=message.get("size", 0),
             config_digest=message.get("config", ""),

@@ -56,7 +56,7 @@ def render_job(
         raise UsageError(
             "engine.kubernetes.image is missing: the image with asynckaniko that the Pods run"
         )
-    chosen = list(range(len(job.tasks))) if tasks is None else list(tasks)
+    shares = job.shares(range(len(job.tasks)) if tasks is None else tasks)
     metadata = _metadata(job.name, plan, options)
     metadata["labels"][WAVE_LABEL] = str(job.wave)
     if options.queue:
@@ -67,10 +67,10 @@ def render_job(
         "metadata": metadata,
         "spec": {
             "completionMode": "Indexed",
-            "completions": len(chosen),
-            "parallelism": max(1, min(len(chosen), options.parallelism)),
+            "completions": len(shares),
+            "parallelism": max(1, min(len(shares), options.parallelism)),
             "backoffLimitPerIndex": job.retries,
-            "maxFailedIndexes": 0 if job.fail_fast else len(chosen),
+            "maxFailedIndexes": 0 if job.fail_fast else len(shares),
             "podReplacementPolicy": "Failed",
             "ttlSecondsAfterFinished": int(parse_duration(options.ttl)),
             "podFailurePolicy": {
@@ -90,7 +90,7 @@ def render_job(
                     },
                 ]
             },
-            "template": _overlay(_template(plan, job, options, chosen), options.pod_template),
+            "template": _overlay(_template(plan, job, options, shares), options.pod_template),
         },
     }
 
@@ -105,11 +105,11 @@ def _metadata(name: str, plan: ClusterPlan, options: KubernetesOptions) -> dict[
 
 
 def _template(
-    plan: ClusterPlan, job: JobPlan, options: KubernetesOptions, tasks: Sequence[int]
+    plan: ClusterPlan, job: JobPlan, options: KubernetesOptions, shares: Sequence[tuple[int, ...]]
 ) -> dict[str, Any]:
     environment = {
         "ASYNCKANIKO_BATCH_JOB": job.name,
-        "ASYNCKANIKO_BATCH_TASKS": ",".join(map(str, tasks)),
+        "ASYNCKANIKO_BATCH_TASKS": ",".join("+".join(map(str, share)) for share in shares),
         "ASYNCKANIKO_BATCH_RESULT": "/dev/termination-log",
         "ASYNCKANIKO_STATE_DIR": STATE_DIRECTORY,
     }

@@ -11,7 +11,7 @@ from asynckaniko.batch.build_image import indexed
 from asynckaniko.batch.expand import load
 from asynckaniko.batch.outcome import Built, Outcome
 from asynckaniko.batch.plan import Batch
-from asynckaniko.batch.report import first_line
+from asynckaniko.batch.report import exit_code, first_line
 from asynckaniko.batch.tasks import ClusterPlan, JobPlan, Task, platform_tag
 from asynckaniko.build.image_index import index_of, push_index
 from asynckaniko.errors import UsageError
@@ -26,33 +26,34 @@ MESSAGE_SIZE = 4096
 """Bytes that the kubelet keeps of a termination message."""
 
 
-def find_task(plan: ClusterPlan, environment: Mapping[str, str]) -> Task:
-    """Find the task that the Pod's environment names. Raises UsageError."""
+def find_tasks(plan: ClusterPlan, environment: Mapping[str, str]) -> tuple[Task, ...]:
+    """Find the tasks that the Pod's environment names. Raises UsageError."""
     name = environment.get("ASYNCKANIKO_BATCH_JOB", "")
     index = environment.get("JOB_COMPLETION_INDEX", "")
     job = next((job for job in plan.jobs if job.name == name), None)
     if job is None:
         raise UsageError(f"ASYNCKANIKO_BATCH_JOB={name}: the plan has no such Job")
-    numbers = _numbers(job, environment.get("ASYNCKANIKO_BATCH_TASKS", ""))
-    if not (index.isascii() and index.isdigit()) or int(index) >= len(numbers):
-        raise UsageError(f"JOB_COMPLETION_INDEX={index}: the Job has {len(numbers)} tasks")
-    return job.tasks[numbers[int(index)]]
+    shares = _shares(job, environment.get("ASYNCKANIKO_BATCH_TASKS", ""))
+    if not (index.isascii() and index.isdigit()) or int(index) >= len(shares):
+        raise UsageError(f"JOB_COMPLETION_INDEX={index}: the Job has {len(shares)} Pods")
+    return tuple(job.tasks[number] for number in shares[int(index)])
 
 
-def _numbers(job: JobPlan, text: str) -> Sequence[int]:
+def _shares(job: JobPlan, text: str) -> Sequence[tuple[int, ...]]:
     if not text:
-        return range(len(job.tasks))
-    words = text.split(",")
+        return job.shares(range(len(job.tasks)))
+    shares = [share.split("+") for share in text.split(",")]
+    words = [word for share in shares for word in share]
     if not all(w.isascii() and w.isdigit() and int(w) < len(job.tasks) for w in words):
         raise UsageError(f"ASYNCKANIKO_BATCH_TASKS={text}: the Job has {len(job.tasks)} tasks")
-    return [int(word) for word in words]
+    return [tuple(int(word) for word in share) for share in shares]
 
 
-def batch_of(task: Task, directory: Path) -> Batch:
-    """Read the task's entry as a batch of one image. Raises ManifestError."""
-    document = {"version": 1, "images": {task.image: dict(task.entry)}}
+def batch_of(tasks: Sequence[Task], directory: Path) -> Batch:
+    """Read the tasks' entries as a batch of images without edges. Raises ManifestError."""
+    document = {"version": 1, "images": {task.image: dict(task.entry) for task in tasks}}
     batch = load(orjson.dumps(document), "plan", directory=directory)
-    # What it needs is in the registry by now, under the tag that its FROM names.
+    # What they need is in the registry by now, under the tags that their FROMs name.
     images = tuple(replace(image, needs=(), tag_needs={}) for image in batch.images)
     return replace(batch, images=images)
 
@@ -79,8 +80,25 @@ async def index_task(task: Task, settings: Settings) -> Built:
     return indexed(manifests, references, "")
 
 
-def result_message(task: Task, outcome: Outcome) -> str:
-    """Write the result as JSON that fits into a termination message."""
+def result_message(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> str:
+    """Write the results, task by task, as JSON that fits into a termination message."""
+    results = [_result(task, outcome) for task, outcome in zip(tasks, outcomes, strict=True)]
+    document: dict[str, Any] = results[0]
+    if len(results) > 1:
+        document = {"results": [_short(result) for result in results]}
+    if len(orjson.dumps(document)) > MESSAGE_SIZE and "references" in document:
+        document["references"] = document["references"][:1]
+    errors = [result for result in document.get("results", [document]) if "error" in result]
+    bare = len(orjson.dumps(document)) - sum(len(orjson.dumps(e["error"])) for e in errors)
+    if errors and len(orjson.dumps(document)) > MESSAGE_SIZE:
+        # JSON may write one character as six.
+        room = (MESSAGE_SIZE - bare) // len(errors)
+        for result in errors:
+            result["error"] = _cut(result["error"], room)
+    return orjson.dumps(document).decode()
+
+
+def _result(task: Task, outcome: Outcome) -> dict[str, Any]:
     document: dict[str, Any] = {
         "image": task.image,
         "platform": task.platform,
@@ -96,16 +114,19 @@ def result_message(task: Task, outcome: Outcome) -> str:
             "references": list(outcome.built.references),
         }
     if outcome.error is not None:
-        document["error"] = first_line(outcome.error)
-    for key in ("references", "error"):
-        room = MESSAGE_SIZE - len(orjson.dumps({**document, key: ""}))
-        if key in document and len(orjson.dumps(document)) > MESSAGE_SIZE:
-            # JSON may write one character as six.
-            document[key] = document[key][:1] if key == "references" else _cut(document[key], room)
-    return orjson.dumps(document).decode()
+        document |= {"error": first_line(outcome.error), "code": exit_code([outcome])}
+    return document
+
+
+def _short(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what the plan tells of a task, by its place in the list."""
+    kept = ("status", "seconds", "digest", "error", "code")
+    return {key: result[key] for key in kept if key in result}
 
 
 def _cut(text: str, size: int) -> str:
-    while len(orjson.dumps(text)) > size - 8:
-        text = text[: max(0, len(text) * 3 // 4 - 1)]
+    if len(orjson.dumps(text)) <= size:
+        return text
+    while len(orjson.dumps(text)) > size - 8 and text:
+        text = text[: len(text) * 3 // 4]
     return f"{text}..."

@@ -22,6 +22,9 @@ _VERSION = 1
 PLAN_SIZE = 1 << 20
 """Bytes that a ConfigMap holds."""
 
+MOST_PACKED = 20
+"""Images whose results fit into one termination message."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -61,6 +64,14 @@ class JobPlan:
     cpu: float = 0.0
     secrets: tuple[SecretKey, ...] = ()
     fail_fast: bool = False
+    pack: int = 1
+    """How many tasks a Pod does at most."""
+
+    def shares(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
+        """Deal tasks out to as few Pods as do them, in order, and about as many to each."""
+        count = max(1, -(-len(numbers) // self.pack))
+        ends = [len(numbers) * position // count for position in range(count + 1)]
+        return [tuple(numbers[ends[n] : ends[n + 1]]) for n in range(count)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +102,7 @@ class ClusterPlan:
                 "cpu": job.cpu,
                 "secrets": [secret.model_dump() for secret in job.secrets],
                 "fail_fast": job.fail_fast,
+                "pack": job.pack,
             }
             for job in self.jobs
         ]
@@ -130,15 +142,20 @@ def plan_cluster(
     environment: Mapping[str, str],
     *,
     fail_fast: bool = False,
+    pack: int = 1,
     arguments: Sequence[str] = (),
     files: Mapping[str, str] | None = None,
 ) -> ClusterPlan:
-    """Cut a batch into Jobs. `arguments` and `files` are for all Pods, see ClusterPlan.
+    """Cut a batch into Jobs, with up to `pack` images of a wave for each Pod.
+
+    `arguments` and `files` are for all Pods, see ClusterPlan.
 
     Raises:
         ManifestError: an image cannot be built in a Pod.
-        UsageError: the plan does not fit into a ConfigMap.
+        UsageError: the plan does not fit into a ConfigMap, or results not into a Pod's message.
     """
+    if not 1 <= pack <= MOST_PACKED:
+        raise UsageError(f"--pack {pack}: it must be between 1 and {MOST_PACKED}")
     _check(batch)
     jobs: list[JobPlan] = []
     wave = 0
@@ -150,7 +167,7 @@ def plan_cluster(
             tasks = tuple(_index_task(batch, image) for image in indexes)
             made.append(JobPlan(name="index", wave=wave, platform="", tasks=tasks, retries=2))
             wave += 1
-        jobs += [replace(job, fail_fast=fail_fast) for job in made]
+        jobs += [replace(job, fail_fast=fail_fast, pack=pack) for job in made]
     unnamed = ClusterPlan(
         name="", jobs=tuple(jobs), arguments=tuple(arguments), files=dict(files or {})
     )

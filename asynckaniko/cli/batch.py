@@ -177,7 +177,7 @@ class BatchRun:
         )
 
     def _rules(self) -> Rules:
-        return read_rules(self._flags, cores=_cores())
+        return read_rules(self._flags, cores=cores())
 
     def _state_path(self) -> Path:
         if self._flags.resume:
@@ -223,5 +223,6 @@ def read_rules(flags: BatchFlags, *, cores: int) -> Rules:
     )
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0))

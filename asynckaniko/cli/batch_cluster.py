@@ -37,6 +37,7 @@ def run_on_cluster(batch: Batch, flags: BatchFlags, around: Surroundings) -> int
         batch,
         around.environment,
         fail_fast=bool(flags.fail_fast),
+        pack=1 if flags.pack is None else flags.pack,
         arguments=told.words,
         files=told.files,
     )

@@ -46,6 +46,7 @@ class BatchFlags:
     engine: str | None = None
     render: bool | None = None
     detach: bool | None = None
+    pack: int | None = None
     metadata_file: str | None = None
     junit_file: str | None = None
     plan: str | None = None
@@ -136,6 +137,12 @@ def _cluster() -> list[Flag]:
             value=SWITCH,
             help="Submit and return; `asynckaniko batch attach NAME FILE` comes back to it.",
         ),
+        flag(
+            "--pack",
+            value=NUMBER,
+            default="1",
+            help="Images that one Pod builds at most. For small ones: a Pod takes time to start.",
+        ),
         flag("--plan", value=FILE, help="In a Pod, with run-index: the plan that was mounted."),
     ]
 
@@ -158,8 +165,8 @@ def batch_command(callback: Any, settings: dict[str, Any]) -> click.Command:
             click.Argument(["words"], metavar="FILE", nargs=-1, type=PathName("file")),
         ],
         help="Build the images of a manifest (YAML or JSON), a docker-bake.json, a compose file or "
-        "a list of Dockerfiles, here or on a Kubernetes cluster. What images have in common is done "
-        "once.",
+        "a list of Dockerfiles, here or on a Kubernetes cluster. What images have in common is "
+        "done once.",
         examples=_EXAMPLES,
         options_metavar="[FLAGS]",
         **settings,

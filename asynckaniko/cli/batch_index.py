@@ -1,22 +1,23 @@
 """`asynckaniko batch run-index`: what a Pod of a batch runs."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asynckaniko.batch.kubernetes import SECRETS_DIRECTORY
+from asynckaniko.batch.kubernetes import NEVER_AGAIN, SECRETS_DIRECTORY
 from asynckaniko.batch.local import LocalOptions, build_batch
 from asynckaniko.batch.outcome import Outcome, Status
-from asynckaniko.batch.pod import batch_of, find_task, index_task, result_message
+from asynckaniko.batch.pod import batch_of, find_tasks, index_task, result_message
 from asynckaniko.batch.report import exit_code
 from asynckaniko.batch.requests import Surroundings as BuildSurroundings
-from asynckaniko.batch.schedule import Rules
 from asynckaniko.batch.state_file import StateFile
 from asynckaniko.batch.tasks import ClusterPlan, Task
 from asynckaniko.build.result_files import write_result
+from asynckaniko.cli.batch import cores, read_rules
 from asynckaniko.cli.batch_flags import BatchFlags
 from asynckaniko.cli.batch_progress import BatchProgress
-from asynckaniko.cli.options import BuildOptions, resolve
+from asynckaniko.cli.options import resolve
 from asynckaniko.cli.report import error_report
 from asynckaniko.cli.session import Session
 from asynckaniko.cli.surroundings import Surroundings
@@ -25,24 +26,26 @@ from asynckaniko.events import EventSink
 
 
 def run_index(flags: BatchFlags, around: Surroundings) -> int:
-    """Do the task with this Pod's number; write its result; return the exit status."""
+    """Do the tasks with this Pod's number; write its result; return the exit status."""
     if not flags.plan:
         raise UsageError("run-index needs --plan: it is what a Pod of a batch runs")
     try:
         plan = ClusterPlan.parse(Path(flags.plan).read_bytes())
     except OSError as error:
         raise UsageError(f"--plan {flags.plan}: {error.strerror}") from error
-    task = find_task(plan, around.environment)
-    run = _TaskRun(task, resolve(flags.build, around), around)
+    tasks = find_tasks(plan, around.environment)
+    run = _TaskRun(tasks, flags, around)
     return run.run()
 
 
 class _TaskRun:
-    def __init__(self, task: Task, options: BuildOptions, around: Surroundings) -> None:
-        self._task = task
+    def __init__(self, tasks: tuple[Task, ...], flags: BatchFlags, around: Surroundings) -> None:
+        options = resolve(flags.build, around)
+        self._tasks = tasks
         self._options = options
         self._around = around
-        self._outcome: Outcome | None = None
+        self._rules = read_rules(flags, cores=cores())
+        self._outcomes: list[Outcome] = []
         self._session = Session(
             options.display, stdout=sys.stdout, stderr=sys.stderr, timings=options.timings
         )
@@ -54,20 +57,26 @@ class _TaskRun:
             Interrupted: by a signal, after everything was cleaned up; the cluster tries again.
         """
         status = self._session.run(self._work, then=self._tell)
-        if self._outcome is None:
-            return status
-        return status or exit_code([self._outcome])
+        return status or _pod_code(self._outcomes)
 
-    async def _work(self, sink: EventSink) -> Outcome:
+    async def _work(self, sink: EventSink) -> list[Outcome]:
         try:
-            if not self._task.platform:
-                built = await index_task(self._task, self._options.settings)
-                return Outcome(name=self._task.image, status=Status.BUILT, built=built, attempts=1)
-            return await self._build(sink)
+            return await self._build(self._tasks, sink)
         except AsynckanikoError as error:
-            return Outcome(name=self._task.image, status=Status.FAILED, error=error, attempts=1)
+            if len(self._tasks) == 1:
+                return [_failed(self._tasks[0], error)]
+        # What keeps one from starting must not keep the others.
+        outcomes = []
+        for task in self._tasks:
+            try:
+                outcomes += await self._build((task,), sink)
+            except AsynckanikoError as error:
+                outcomes.append(_failed(task, error))
+        return outcomes
 
-    async def _build(self, sink: EventSink) -> Outcome:
+    async def _build(self, tasks: Sequence[Task], sink: EventSink) -> list[Outcome]:
+        if not tasks[0].platform:
+            return [await self._index(task) for task in tasks]
         from asynckaniko.build.builder import Builder
 
         settings = self._options.settings
@@ -85,19 +94,36 @@ class _TaskRun:
                 check_push=request.check_push,
                 secrets_directory=Path(SECRETS_DIRECTORY),
             ),
-            rules=Rules(jobs=1, memory=0),
+            rules=self._rules,
             state=state,
         )
-        batch = batch_of(self._task, Path.cwd())
-        outcomes = await build_batch(batch, options, Builder, emit=progress.event)
-        return outcomes[0]
+        batch = batch_of(tasks, Path.cwd())
+        return await build_batch(batch, options, Builder, emit=progress.event)
 
-    def _tell(self, outcome: Outcome) -> None:
-        self._outcome = outcome
-        message = result_message(self._task, outcome)
+    async def _index(self, task: Task) -> Outcome:
+        try:
+            built = await index_task(task, self._options.settings)
+        except AsynckanikoError as error:
+            return _failed(task, error)
+        return Outcome(name=task.image, status=Status.BUILT, built=built, attempts=1)
+
+    def _tell(self, outcomes: list[Outcome]) -> None:
+        self._outcomes = outcomes
+        message = result_message(self._tasks, outcomes)
         path = self._around.get("ASYNCKANIKO_BATCH_RESULT")
         if path:
             write_result(Path(path), message)
-        if outcome.error is not None:
-            sys.stderr.write(error_report(outcome.error, label=f"error: {outcome.name}:"))
+        for outcome in outcomes:
+            if outcome.error is not None:
+                sys.stderr.write(error_report(outcome.error, label=f"error: {outcome.name}:"))
         self._session.print(message)
+
+
+def _failed(task: Task, error: AsynckanikoError) -> Outcome:
+    return Outcome(name=task.image, status=Status.FAILED, error=error, attempts=1)
+
+
+def _pod_code(outcomes: Sequence[Outcome]) -> int:
+    """Return the status of the whole: one that the Job tries again, if any failure may pass."""
+    codes = [exit_code([outcome]) for outcome in outcomes if not outcome.is_good]
+    return next((code for code in codes if code not in NEVER_AGAIN), codes[0] if codes else 0)

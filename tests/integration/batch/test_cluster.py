@@ -74,16 +74,16 @@ class Controller:
         name = job.raw["metadata"]["name"]
         container = job.raw["spec"]["template"]["spec"]["containers"][0]
         variables = {entry["name"]: entry["value"] for entry in container["env"]}
-        numbers = [int(word) for word in variables["ASYNCKANIKO_BATCH_TASKS"].split(",")]
+        shares = [word.split("+") for word in variables["ASYNCKANIKO_BATCH_TASKS"].split(",")]
         done, pods = [], []
-        for index, number in enumerate(numbers):
-            image = self._jobs[name].tasks[number].image
-            code, message = self._end(image)
-            self.ran.append(image)
+        for index, share in enumerate(shares):
+            images = [self._jobs[name].tasks[int(number)].image for number in share]
+            code, message = self._end_of(images)
+            self.ran += images
             done += [str(index)] if code == 0 else []
             pod = _pod(f"{name}-{index}", job.raw, index, code, message)
             pods.append(pod)
-        failed = len(done) < len(numbers)
+        failed = len(done) < len(shares)
         conditions = [{"type": "Failed" if failed else "Complete", "status": "True"}]
         status = {"completedIndexes": ",".join(done), "conditions": conditions}
         # Over HTTP: that is what watches tell of.
@@ -92,6 +92,18 @@ class Controller:
                 await client.delete(f"{PODS}/{pod['metadata']['name']}")
                 await client.post(PODS, json=pod)
             await client.patch(f"{JOBS}/{name}", json={"status": status})
+
+    def _end_of(self, images: list[str]) -> tuple[int, str]:
+        """Put the ends of images that share a Pod together, as run-index does."""
+        ends = [self._end(image) for image in images]
+        if len(ends) == 1:
+            return ends[0]
+        results = [
+            {**orjson.loads(message), "code": code, "status": "failed" if code else "built"}
+            for code, message in ends
+        ]
+        code = next((code for code, _ in ends if code), 0)
+        return code, orjson.dumps({"results": results}).decode()
 
 
 def _pod(name: str, job: dict[str, Any], index: int, code: int, message: str) -> dict[str, Any]:
@@ -322,6 +334,29 @@ async def test_what_pods_print_is_told_by_image_and_no_end_of_a_log_is_told_twic
 
     assert sorted(log) == [(n, w) for n in ("bad", "base", "good") for w in ("first", "last")]
     assert not any("the end of the log" in text for text in told)
+
+
+async def test_images_that_share_a_pod_have_ends_of_their_own(
+    api: kmock.KubernetesEmulator, cluster: Cluster, batch: Batch
+) -> None:
+    plan = plan_cluster(batch, {}, pack=2)
+    api[LOGS] << b"2026-01-02T03:04:05.1Z both\n"
+    log: list[tuple[str, str]] = []
+    controller = Controller(api, plan, but_bad_fails)
+
+    outcomes, _ = await see_through(plan, batch.kubernetes, cluster, controller, log=log)
+
+    assert statuses(outcomes) == {
+        "base": "built",
+        "good": "built",
+        "bad": "failed",
+        "child": "skipped",
+    }
+    built = outcomes["good"].built
+    assert built is not None
+    assert built.digest == "sha256:good"
+    assert isinstance(outcomes["bad"].error, InvalidInput)
+    assert log == [("base", "both"), ("good +1", "both")]
 
 
 async def test_deleted_batch_leaves_no_job_and_no_plan(

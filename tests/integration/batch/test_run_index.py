@@ -175,3 +175,35 @@ engine: {kubernetes: {image: r.io/asynckaniko}}
     assert tls_registry.has("app", "1")
     asked = [(request.method, request.path) for request in tls_registry.requests()]
     assert asked.count(("POST", "/v2/app/blobs/uploads/")) == 2  # a layer and a config: no check
+
+
+def test_packed_images_are_built_in_one_pod_and_a_failure_costs_only_itself(
+    batches: Batches,
+) -> None:
+    manifest = """
+images:
+  one: {context: one, tags: [HOST/one:1]}
+  nowhere: {context: nowhere, tags: [HOST/nowhere:1]}
+  step: {context: step, tags: [HOST/step:1]}
+  two: {context: two, tags: [HOST/two:1]}
+"""
+    batches.write(
+        manifest,
+        {
+            "one/Dockerfile": "FROM scratch\nCOPY Dockerfile /\n",
+            "step/Dockerfile": "FROM scratch\nCOPY missing /\n",
+            "two/Dockerfile": "FROM scratch\nCOPY Dockerfile /two\n",
+        },
+    )
+    text = manifest.replace("HOST", batches.registry.host)
+    plan = plan_cluster(read(text, directory=batches.directory), {}, pack=4)
+
+    status, message, _ = run_index(batches, plan, plan.jobs[0], 0)
+
+    results = message["results"]
+    assert status == 2
+    assert [r["status"] for r in results] == ["built", "failed", "failed", "built"]
+    assert [r.get("code") for r in results] == [None, 2, 3, None]
+    for name, result in (("one", results[0]), ("two", results[3])):
+        assert batches.registry.has(name, "1")
+        assert batches.registry.manifest(name, result["digest"])["layers"]

@@ -223,3 +223,28 @@ def test_deployed_accounts_and_example_are_valid_for_kubernetes(minor: str) -> N
     assert len(jobs) == 6
     for document in [*accounts, render_plan(plan, batch.kubernetes), *jobs]:
         kubernetes_validate.validate(document, minor, strict=True)
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_packed_images_are_fewer_indexes(minor: str) -> None:
+    images = "\n".join(f"  i{n}: {{tags: [r.io/i{n}:1]}}" for n in range(5))
+    engine = "engine: {kubernetes: {image: r.io/a}}"
+    batch = read(f"images:\n{images}\n{engine}")
+    plan = plan_cluster(batch, {}, pack=2)
+
+    document = render_job(plan, plan.jobs[0], batch.kubernetes)
+
+    kubernetes_validate.validate(document, minor, strict=True)
+    spec = document["spec"]
+    assert (spec["completions"], spec["parallelism"], spec["maxFailedIndexes"]) == (3, 3, 3)
+    (container,) = spec["template"]["spec"]["containers"]
+    variables = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert variables["ASYNCKANIKO_BATCH_TASKS"] == "0,1+2,3+4"
+    assert ClusterPlan.parse(plan.to_bytes()) == plan
+    assert plan.name != plan_cluster(batch, {}).name
+
+
+@pytest.mark.parametrize("pack", [0, 21])
+def test_too_many_for_one_message_are_refused(pack: int) -> None:
+    with pytest.raises(UsageError, match=f"--pack {pack}: it must be between 1 and 20"):
+        plan_cluster(read("images: {a: {tags: [r.io/a:1]}}"), {}, pack=pack)
