@@ -14,9 +14,9 @@ from asynckaniko.isolation.doctor import Examination, ModeReport, examine
 
 _MOST_COLUMNS = 100
 _MEANING = {
-    "userns": "a user namespace of the build's own; needs no privilege",
-    "namespaces": "capability SYS_ADMIN, in a Pod with hostUsers: false",
-    "none": "no RUN: everything else, in any Pod",
+    "userns": "as a root that is nobody outside; needs no privilege",
+    "namespaces": "as root of a Pod with users of its own (SYS_ADMIN)",
+    "none": "not at all; everything else works, in any Pod",
 }
 
 
@@ -45,31 +45,40 @@ def json(found: Examination, state_dir: Path) -> str:
 
 def lines(found: Examination, state_dir: Path, *, columns: int) -> Iterator[str]:
     """Write what was found for people."""
-    yield f"Tried with {state_dir}:"
-    yield ""
-    yield f"{'MODE':<12}{'RESULT':<10}WHAT IT IS"
-    for mode in found.modes:
-        result = "works" if mode.works else mode.refusal or "refused"
-        yield f"{mode.mode:<12}{result:<10}{_MEANING[mode.mode]}"
+    yield f"Tried here, with the state directory {state_dir}."
     yield ""
     if found.for_commands:
         yield f"Builds with RUN work here, in mode {found.for_commands}."
+        yield "No setting has to be changed."
     else:
         yield "Builds with RUN are refused here. Builds without RUN work, in mode none."
+        yield "For RUN, change the settings as any one of the modes below asks."
+    yield ""
+    yield f"{'MODE':<12}{'RESULT':<10}HOW A RUN IS RUN"
     for mode in found.modes:
-        yield from _explained(mode, columns)
+        result = "works" if mode.works else mode.refusal or "refused"
+        yield f"{mode.mode:<12}{result:<10}{_MEANING[mode.mode]}"
+    for mode in found.modes:
+        yield from _explained(mode, columns, is_needed=not found.for_commands)
+    yield ""
+    yield "What this process is allowed:"
     yield ""
     for name, value in found.surroundings:
         yield from _wrapped(f"{name:<19}", value, columns)
 
 
-def _explained(mode: ModeReport, columns: int) -> Iterator[str]:
+def _explained(mode: ModeReport, columns: int, *, is_needed: bool) -> Iterator[str]:
     if mode.works:
         for limit in mode.limits:
             yield ""
             yield from _wrapped("", f"{mode.mode} works, but: {limit}", columns)
         return
     yield ""
+    if not is_needed:
+        yield from _wrapped(
+            "", f"{mode.mode} is not needed here; it is refused: {mode.reason}", columns
+        )
+        return
     yield from _wrapped("", f"{mode.mode}: {mode.reason}", columns)
     if mode.pod:
         yield "What lifts it, in the Pod:"

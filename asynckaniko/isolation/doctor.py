@@ -15,10 +15,16 @@ _MODULES = ("asynckaniko.isolation.probe", "asynckaniko.isolation.rehearsal")
 _CHECK = "asynckaniko.isolation.probe:check_state_directory"
 _REHEARSAL = "asynckaniko.isolation.rehearsal"
 _MASKED_PROC = (
-    "/proc shows all processes of the Pod, and ps or top do not find themselves, because parts of "
-    "the Pod's /proc are masked; hostUsers: false with capability SYS_ADMIN, or procMount: "
-    "Unmasked, lifts that, and --pid=shared goes without"
+    "in a RUN, ps and top list the processes of the Pod and not their own, because Kubernetes "
+    "hides parts of /proc. Few builds mind. --pid=shared makes them work, at a price; so does "
+    "procMount: Unmasked, or hostUsers: false with capability SYS_ADMIN"
 )
+_SECCOMP = {
+    "0": "off (in a Pod: seccompProfile Unconfined)",
+    "1": "strict",
+    "2": "a filter (in a Pod: seccompProfile RuntimeDefault or Localhost)",
+}
+_NO_NEW_PRIVILEGES = {True: "yes (in a Pod: allowPrivilegeEscalation: false)", False: "no"}
 _MACHINES_ROOT = (
     "commands would run as root of the machine, or nearly: `auto` chooses this mode only in a Pod "
     "with hostUsers: false"
@@ -128,11 +134,17 @@ def _surroundings() -> list[tuple[str, str]]:
         ("kernel", platform.release()),
         ("uid", str(os.geteuid())),
         ("capabilities", " ".join(held) or "none"),
-        ("user namespace", "the machine's" if outside == "0" else f"{count} ids from {outside}"),
-        ("seccomp", {"0": "off", "1": "strict", "2": "a filter"}.get(status["Seccomp"], "unknown")),
-        ("no new privileges", "yes" if status["NoNewPrivs"] == "1" else "no"),
+        ("users", _users(outside, count)),
+        ("seccomp", _SECCOMP.get(status["Seccomp"], "unknown")),
+        ("no new privileges", _NO_NEW_PRIVILEGES[status["NoNewPrivs"] == "1"]),
         ("security profile", _security_profile()),
     ]
+
+
+def _users(outside: str, count: str) -> str:
+    if outside == "0":
+        return "the machine's"
+    return f"{count} of its own, from {outside} on the machine (in a Pod: hostUsers: false)"
 
 
 def _security_profile() -> str:

@@ -29,7 +29,7 @@ async def test_unrestricted_machine_can_do_all_and_stays_as_it_was(tmp_path: Pat
     facts = dict(found.surroundings)
     assert facts["uid"] == "0"
     assert "SYS_ADMIN" in facts["capabilities"]
-    assert facts["user namespace"] == "the machine's"
+    assert facts["users"] == "the machine's"
 
 
 async def test_missing_directory_is_an_error(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -36,6 +37,16 @@ def test_working_mode_shows_what_is_limited() -> None:
 
     assert "Builds with RUN work here, in mode userns." in found
     assert "userns works, but: ps shows too much" in found
+
+
+def test_where_run_works_no_setting_is_asked_for() -> None:
+    refused = replace(REFUSED, mode="namespaces")
+
+    found = shown(WORKS, refused, NONE)
+
+    assert found[3] == "No setting has to be changed."
+    assert any(line.startswith("namespaces is not needed here; it is refused:") for line in found)
+    assert not any("What lifts it" in line for line in found)
 
 
 def test_everything_fits_the_terminal() -> None:
