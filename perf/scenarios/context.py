@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from perf.contenders import Contender
 from perf.inputs import freeze, packages
 from perf.scenarios.source import Place, Source
-from tests.support.daemons import moto
+from tests.support.daemons import moto, put_object
 
 _ARCHIVE = "s3://contexts/context.tar.gz"
 _DOCKERFILE = """\
@@ -43,8 +42,8 @@ def bucket(place: Place) -> Iterator[Source]:
     subprocess.run(command, check=True)
     shutil.rmtree(directory)
     with moto() as url:
-        _put(f"{url}/contexts", b"")
-        _put(f"{url}/contexts/context.tar.gz", archive.read_bytes())
+        put_object(f"{url}/contexts", b"")
+        put_object(f"{url}/contexts/context.tar.gz", archive.read_bytes())
         archive.unlink()
         yield Source(
             _ARCHIVE,
@@ -65,11 +64,3 @@ def _peer(name: str) -> Contender:
         raise FileNotFoundError(f"{program}: make perf installs it (the group perf of pyproject)")
     script = f"set -e; mkdir -p {{state}}/context; {_PEERS[name].replace('aws', str(program), 1)}"
     return Contender(name, ("sh", "-c", script))
-
-
-def _put(url: str, content: bytes) -> None:
-    # Without a type it would be a form, and moto would read it as one, byte by byte.
-    headers = {"Content-Type": "application/octet-stream"}
-    request = urllib.request.Request(url, content, headers, method="PUT")
-    with urllib.request.urlopen(request):
-        pass

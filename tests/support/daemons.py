@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,3 +61,11 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
                 return
         time.sleep(0.05)
     raise TimeoutError(f"nothing listens on port {port}")
+
+
+def put_object(url: str, content: bytes) -> None:
+    """Make a bucket or an object in it."""
+    # Without a type it would be a form, and moto would read it as one, byte by byte.
+    headers = {"Content-Type": "application/octet-stream"}
+    with urllib.request.urlopen(urllib.request.Request(url, content, headers, method="PUT")):
+        pass

@@ -1,7 +1,6 @@
 """Contexts in S3 (moto), Google Cloud Storage and Azure (stand-ins)."""
 
 import os
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from tests.integration.context.conftest import Builds, archive
 from tests.integration.context.servers import serving
 from tests.integration.context.stores import AzureStore, ObjectStore
-from tests.support.daemons import moto
+from tests.support.daemons import moto, put_object
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "canary-secret"}
 LARGE = os.urandom(12 << 20)
@@ -19,18 +18,11 @@ LARGE = os.urandom(12 << 20)
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     with moto() as url:
-        _put(f"{url}/bucket", b"")
-        _put(f"{url}/bucket/context.tar.gz", archive({"a": "default"}))
-        _put(f"{url}/bucket/deep/my%20ctx.tgz", archive({"a": "named"}))
-        _put(f"{url}/bucket/large.tar", archive({"large": LARGE.hex()}, "w"))
+        put_object(f"{url}/bucket", b"")
+        put_object(f"{url}/bucket/context.tar.gz", archive({"a": "default"}))
+        put_object(f"{url}/bucket/deep/my%20ctx.tgz", archive({"a": "named"}))
+        put_object(f"{url}/bucket/large.tar", archive({"large": LARGE.hex()}, "w"))
         yield url
-
-
-def _put(url: str, content: bytes) -> None:
-    # Without a type it would be a form, and moto would read it as one, byte by byte.
-    headers = {"Content-Type": "application/octet-stream"}
-    with urllib.request.urlopen(urllib.request.Request(url, content, headers, method="PUT")):
-        pass
 
 
 @pytest.mark.parametrize(
@@ -86,7 +78,7 @@ def test_missing_object_is_named(builds: Builds, s3: str, context: str) -> None:
 
 
 def test_object_that_is_no_archive_is_an_error(builds: Builds, s3: str) -> None:
-    _put(f"{s3}/bucket/text", b"hello" * 1000)
+    put_object(f"{s3}/bucket/text", b"hello" * 1000)
 
     done = builds.refuse("--context", "s3://bucket/text", environment={**KEYS, "S3_ENDPOINT": s3})
 
