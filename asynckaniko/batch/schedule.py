@@ -79,7 +79,11 @@ class Schedule:
             for need in image.needs:
                 await self._settled[need].wait()
             missing = [need for need in image.needs if need not in self._exists]
-            if missing:
+            ends = [self.outcomes[need].status for need in missing if need in self.outcomes]
+            if Status.CANCELLED in ends:
+                # It may hear of that before it is cancelled itself.
+                self._end(Outcome(name=image.name, status=Status.CANCELLED))
+            elif missing:
                 reason = f"needs {', '.join(missing)}"
                 self._end(Outcome(name=image.name, status=Status.SKIPPED, reason=reason))
             else:

@@ -1,17 +1,18 @@
 """The schedule under virtual time, against a builder that plays a script."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import pytest
-from anyio import Event, create_task_group, current_time, sleep
+from anyio import CancelScope, Event, create_task_group, current_time, sleep
 
 from asynckaniko.batch.outcome import Built, Outcome, Status
 from asynckaniko.batch.plan import PlannedImage
 from asynckaniko.batch.schedule import Rules, Schedule
-from asynckaniko.errors import CommandFailed, RegistryRejected, RegistryUnavailable
-from tests.unit.batch.virtual_time import in_virtual_time
+from asynckaniko.errors import CommandFailed, RegistryRejected, RegistryUnavailable, StepFailed
+from tests.unit.batch.virtual_time import VirtualTimeLoop, in_virtual_time
 
 GIB = 1 << 30
 
@@ -67,7 +68,7 @@ async def run(script: Script, *images: PlannedImage, **rules: Any) -> dict[str, 
     return schedule.outcomes
 
 
-def statuses(outcomes: dict[str, Outcome]) -> dict[str, str]:
+def statuses(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
     return {name: outcome.status.value for name, outcome in outcomes.items()}
 
 
@@ -293,6 +294,58 @@ async def test_cancelled_batch_leaves_nothing_running_and_an_outcome_for_each(af
     assert {o.status for o in schedule.outcomes.values()} <= {Status.BUILT, Status.CANCELLED}
     if after > 0:
         assert set(schedule.outcomes) == {"a", "b", "c", "d"}
+
+
+def cancelled_before(step: int) -> tuple[bool, int]:
+    """Run a batch, cancel it before a step of its loop, and check what is left.
+
+    Returns whether that was in time, and how many steps there were.
+    """
+    script = Script(
+        seconds={"b": 2, "d": 5},
+        exists_after={"b": 0.2},
+        failures={"c": [RegistryUnavailable("gone")], "e": [StepFailed("no")]},
+    )
+    images = [image("a"), image("b", "a"), image("c", "a", retries=3), image("d", "b", "c")]
+    images += [image("e", "a"), image("f", "e")]
+    found: dict[str, Outcome] = {}
+    loop = VirtualTimeLoop()
+
+    scopes: list[CancelScope] = []
+
+    async def cancel() -> None:
+        for scope in scopes:
+            scope.cancel()
+
+    async def work() -> bool:
+        schedule = Schedule(images, script, Rules(jobs=2, memory=GIB))
+        schedule.outcomes = found
+        with CancelScope() as scope:
+            scopes.append(scope)
+            await schedule.run()
+        return scope.cancelled_caught
+
+    loop.interruption = (step, cancel)
+    is_cancelled = anyio.run(work, backend_options={"loop_factory": lambda: loop})
+
+    ended = statuses(found)
+    assert script.running == set()
+    whole = {"a": "built", "b": "built", "c": "built", "d": "built", "e": "failed", "f": "skipped"}
+    if is_cancelled:
+        odd = {name: s for name, s in ended.items() if s not in {whole[name], "cancelled"}}
+        assert odd == {}
+    else:
+        assert ended == whole
+    return is_cancelled, loop.steps
+
+
+def test_batch_can_be_cancelled_at_every_await() -> None:
+    never, total = cancelled_before(-1)
+
+    in_time = [cancelled_before(step)[0] for step in range(1, total + 1)]
+
+    assert not never
+    assert in_time.count(True) > total // 2 > 10
 
 
 @in_virtual_time

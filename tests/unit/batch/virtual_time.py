@@ -29,6 +29,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        self.steps = 0
+        """How often it has looked for what is ready: between two of them, tasks ran to an await."""
+        self.interruption: tuple[int, Callable[[], Coroutine[Any, Any, None]]] | None = None
+        """What to run as a task, once, before the step of a number."""
+
+    def _run_once(self) -> None:
+        self.steps += 1
+        if self.interruption is not None and self.interruption[0] == self.steps:
+            self._interrupting = self.create_task(self.interruption[1]())
+        super()._run_once()  # type: ignore[misc]
 
     def time(self) -> float:
         return self._jumping.now
