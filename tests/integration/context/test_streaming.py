@@ -1,6 +1,7 @@
 """Contexts on their way: little memory for large ones, and the rest of the build goes on."""
 
 import asyncio
+import random
 import subprocess
 import threading
 import time
@@ -16,7 +17,7 @@ from tests.integration.context.servers import WebFiles, serving
 from tests.support.images import Entry, make_tar
 
 MEMORY = 200 << 20
-LARGE = 400 << 20
+LARGE = 2 << 30
 
 
 class Peak:
@@ -62,16 +63,17 @@ def _memory(pid: int) -> int:
     return 0
 
 
-def zeros(size: int) -> Iterator[bytes]:
-    """Yield a gzip archive of a file of zeros, and a small one that is copied."""
-    head = make_tar({"a": "x"})[:1024] + make_tar({"zeros": b""})[:512]
+def large_archive(size: int) -> Iterator[bytes]:
+    """Yield a gzip archive of a file that compresses well, and a small one that is copied."""
+    head = make_tar({"a": "x"})[:1024] + make_tar({"large": b""})[:512]
     compressor = zlib.compressobj(1, wbits=31)
     header = bytearray(head[1024:])
     header[124:136] = b"%011o\0" % size
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     yield compressor.compress(head[:1024] + bytes(header))
-    block = bytes(1 << 20)
+    # Zeros alone would be more than an archive may grow.
+    block = random.Random(1).randbytes(1 << 14) + bytes((1 << 20) - (1 << 14))
     for _ in range(size // len(block)):
         yield compressor.compress(block)
     yield compressor.compress(make_tar({"Dockerfile": "FROM scratch\nCOPY a /\n"}))
@@ -82,7 +84,7 @@ def zeros(size: int) -> Iterator[bytes]:
 def test_large_archive_takes_little_memory(builds: Builds, tmp_path: Path, form: str) -> None:
     path = tmp_path / "large.tgz"
     with path.open("wb") as file:
-        for piece in zeros(LARGE):
+        for piece in large_archive(LARGE):
             file.write(piece)
     server = WebFiles({"large.tgz": path.read_bytes()})
     with serving(server.answer) as host, path.open("rb") as stdin:
