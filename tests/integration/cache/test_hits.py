@@ -11,6 +11,7 @@ import pytest
 from asynckaniko import Builder, BuildRequest, Settings
 from asynckaniko.build.request import Cache, Secret
 from asynckaniko.events import CacheMissed, Event, StepFinished
+from tests.support.images import Image, decompress, make_tar
 
 FILES = {"a.txt": "a", "d/b.txt": "b", "ignored/c": "c", ".dockerignore": "ignored\n"}
 DOCKERFILE = """\
@@ -170,6 +171,11 @@ CHANGES: dict[str, tuple[Callable[[Case], None], list[str]]] = {
     "ignore rule": (edit(files={".dockerignore": "ignored\nd/b.txt\n"}), FROM_D),
     "body of a heredoc": (dockerfile("\ntext\n", "\nother text\n"), FROM_HERE),
     "stage that is read": (dockerfile("echo tool", "echo other tool"), ["tool", *FROM_TWO]),
+    "order of two steps": (
+        dockerfile("COPY a.txt /a/\nCOPY d /d\n", "COPY d /d\nCOPY a.txt /a/\n"),
+        FROM_A,
+    ),
+    "target that is built already": (edit(request={"target": "tools"}), NOTHING),
     "last command": (dockerfile("echo last", "echo the last"), ["last"]),
 }
 
@@ -186,6 +192,61 @@ async def test_only_what_a_change_can_reach_is_built_again(site: Site, change: s
 
 async def test_first_build_carries_everything_out(site: Site) -> None:
     assert await site.misses(Case()) == ALL
+
+
+@pytest.mark.parametrize(
+    ("runtime", "more", "expected"),
+    [
+        ({}, [], NOTHING),
+        ({"Labels": {"x": "y"}, "Cmd": ["other"]}, [], NOTHING),
+        ({"Env": ["PATH=/bin:/sbin"]}, [], ALL),
+        ({}, [make_tar({"more": "x"})], ALL),
+    ],
+    ids=["the same", "label", "environment", "layer"],
+)
+async def test_base_counts_by_its_files_and_what_commands_see(
+    site: Site,
+    busybox_image: Image,
+    tmp_path: Path,
+    runtime: dict[str, Any],
+    more: list[bytes],
+    expected: list[str],
+) -> None:
+    await site.misses(Case())
+    tars = [decompress(busybox_image.blobs[digest]) for digest in busybox_image.layers]
+    other = Image.of_tars([*tars, *more], **runtime).write_layout(tmp_path / "other")
+
+    found = await site.misses(
+        Case(request={"build_contexts": {"busybox": f"oci-layout://{other}"}})
+    )
+
+    assert found == expected
+
+
+async def test_platforms_do_not_share(site: Site, busybox_image: Image, tmp_path: Path) -> None:
+    """Not even where the files of their bases are the same."""
+    tars = [decompress(busybox_image.blobs[digest]) for digest in busybox_image.layers]
+    text = "FROM busybox\nCOPY a.txt /a/\n"
+    done = []
+    for name in ("amd64", "arm64", "amd64"):
+        layout = tmp_path / f"base-{name}"
+        if not layout.exists():
+            Image.of_tars(tars, architecture=name).write_layout(layout)
+        contexts = {"busybox": f"oci-layout://{layout}"}
+        request = {"build_contexts": contexts, "platform": f"linux/{name}"}
+        done.append(await site.carried_out(Case(text, request=request)))
+
+    assert done == [["COPY a.txt /a/"], ["COPY a.txt /a/"], []]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [{"reproducible": True}, {"rewrite_timestamp": True, "source_date_epoch": 1_700_000_000}],
+)
+async def test_times_that_layers_are_given_count(site: Site, times: dict[str, Any]) -> None:
+    await site.misses(Case())
+
+    assert await site.misses(Case(request=times)) == ALL
 
 
 async def test_file_and_directory_of_one_name_and_content_are_not_the_same(site: Site) -> None:
