@@ -26,6 +26,8 @@ from asynckaniko.store.blobs import BlobFile
 _LAYOUT = "oci-layout://"
 _PATHS = ("/", "./", "../")
 _DEEPEST_INDEX = 3
+_QUESTIONS = 8
+"""Manifests that are fetched at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class Sources:
         self._scratch = scratch
         self._disk = disk
         self._emit = emit
+        self._questions = CapacityLimiter(_QUESTIONS)
 
     async def all(self, places: Sequence[Reference | ImagesOnDisk]) -> list[Member]:
         found: dict[int, list[Member]] = {}
@@ -158,20 +161,39 @@ class Sources:
     async def _pulled(self, reference: Reference) -> list[Member]:
         """Read what a reference names: one image, or all those of an index."""
         first = await self._registry.document(reference, emit=self._emit)
-        waiting: list[tuple[Descriptor, Manifest | Index, int]] = [(first.descriptor, first, 0)]
-        found: list[Member] = []
-        while waiting:
-            entry, document, depth = waiting.pop()
-            if isinstance(document, Manifest):
-                found.append(await self._pulled_one(reference, entry, document))
-                continue
-            if depth == _DEEPEST_INDEX:
-                raise IntegrityError(f"{reference}: indexes nested deeper than {_DEEPEST_INDEX}")
-            for child in document.manifests:
-                name = Reference(reference.repository, "", child.digest)
+        return await self._expanded(reference, first.descriptor, first, seen=set())
+
+    async def _expanded(
+        self,
+        reference: Reference,
+        entry: Descriptor,
+        document: Manifest | Index,
+        *,
+        seen: set[Digest],
+        depth: int = 0,
+    ) -> list[Member]:
+        """Follow indexes down, to each document once, however often they name it."""
+        if isinstance(document, Manifest):
+            return [await self._pulled_one(reference, entry, document)]
+        if depth == _DEEPEST_INDEX:
+            raise IntegrityError(f"{reference}: indexes nested deeper than {_DEEPEST_INDEX}")
+        children = [child for child in document.manifests if child.digest not in seen]
+        seen |= {child.digest for child in children}
+        found: dict[Digest, list[Member]] = {}
+
+        async def follow(child: Descriptor) -> None:
+            name = Reference(reference.repository, "", child.digest)
+            async with self._questions:
                 below = await self._registry.document(name, expected=child, emit=self._emit)
-                waiting.append((child, below, depth + 1))
-        return found
+            found[child.digest] = await self._expanded(
+                reference, child, below, seen=seen, depth=depth + 1
+            )
+
+        with single_error():
+            async with create_task_group() as tasks:
+                for child in {child.digest: child for child in children}.values():
+                    tasks.start_soon(follow, child)
+        return [member for child in dict.fromkeys(children) for member in found[child.digest]]
 
     async def _pulled_one(
         self, reference: Reference, entry: Descriptor, manifest: Manifest

@@ -49,18 +49,23 @@ class LayoutReader:
 
         Raises what `open` does, but NoMatchingPlatform.
         """
-        found: dict[Digest, tuple[Descriptor, Manifest]] = {}
+        found: list[tuple[Descriptor, Manifest]] = []
+        seen: set[Digest] = set()
         waiting = [(descriptor, 0) for descriptor in reversed(self._named(tag))]
         while waiting:
             descriptor, depth = waiting.pop()
+            if descriptor.digest in seen:
+                # Indexes that name one another many times must not cost as much.
+                continue
+            seen.add(descriptor.digest)
             document = self._document(descriptor)
             if isinstance(document, Manifest):
-                found.setdefault(descriptor.digest, (descriptor, document))
+                found.append((descriptor, document))
             elif depth == _DEEPEST_INDEX:
                 raise IntegrityError(f"{self.path}: indexes nested deeper than {_DEEPEST_INDEX}")
             else:
                 waiting += [(child, depth + 1) for child in reversed(document.manifests)]
-        return list(found.values())
+        return found
 
     def _named(self, tag: str) -> list[Descriptor]:
         index_file = self.path / "index.json"

@@ -168,6 +168,32 @@ def test_index_as_a_source_gives_its_images_and_what_describes_them(
     assert registry.manifest("app", "1") == document
 
 
+def test_indexes_that_name_one_another_many_times_are_read_once(
+    bench: Workbench, registry: Registry
+) -> None:
+    """Three levels of 40 entries each would be 64,000 requests."""
+    AMD64.push(registry, "made", "0")
+    name, size, kind = AMD64.digest, len(AMD64.manifest), MANIFEST
+    for level in range(1, 4):
+        index = {
+            "schemaVersion": 2,
+            "mediaType": INDEX,
+            "manifests": [{"mediaType": kind, "digest": name, "size": size}] * 40,
+        }
+        content = json.dumps(index).encode()
+        registry.put_manifest("made", f"{level}", INDEX, content)
+        name, size, kind = digest(content), len(content), INDEX
+    since = registry.mark()
+
+    done = create(bench, f"{registry.host}/app:1", f"{registry.host}/made:3")
+
+    assert done.exit_code == 0, done.said
+    platform = {"architecture": "amd64", "os": "linux"}
+    assert registry.manifest("app", "1")["manifests"] == [entry(AMD64, platform=platform)]
+    read = [each for each in registry.requests(since) if "/made/manifests/" in each.path]
+    assert len(read) == 4
+
+
 def test_layout_with_two_images_gives_both(bench: Workbench, registry: Registry) -> None:
     layout = AMD64.write_layout(bench.directory / "both")
     ARM64.write_layout(bench.directory / "arm")
