@@ -10,13 +10,17 @@ JOBS ?= 2
 TESTS ?=
 MADE := .demo .image .test .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist perf/work perf/results
 
-.PHONY: help demo image test check lint types format fast soak perf setup clean demo-packages test-packages
+.PHONY: help demo demo-batch image test check lint types format fast soak perf setup clean demo-packages test-packages
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.demo .demo/base/index.json ## Build a real image from a real Debian base, and run what is in it
 	@deploy/demo/demo.sh
+
+# Two of its images do not come to be, on purpose.
+demo-batch: .venv/.demo .demo/base/index.json ## Build twelve images at once, and show how a failure looks
+	@deploy/demo/batch.sh || test $$? = 3
 
 image: .venv/.demo .demo/base/index.json ## Build the executor image and its debug variant, to .image
 	@deploy/image/build.sh .image

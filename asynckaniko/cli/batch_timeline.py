@@ -32,7 +32,7 @@ class BatchTimeline(Timeline):
         outcomes = list(self._outcomes.values())
         bad = [outcome.name for outcome in outcomes if not outcome.is_good]
         text = summary(outcomes)
-        return f"not all: {text} ({', '.join(bad)})" if bad else text
+        return f"not built: {', '.join(bad)} ({text})" if bad else text
 
     def groups(self) -> list[Group]:
         """Put the images before what they are made of."""

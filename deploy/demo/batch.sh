@@ -5,6 +5,10 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 mkdir -p .demo
-exec "${ASYNCKANIKO:-.venv/bin/asynckaniko}" batch deploy/demo/batch.yaml --no-push \
+status=0
+"${ASYNCKANIKO:-.venv/bin/asynckaniko}" batch deploy/demo/batch.yaml --no-push \
     --state-dir .demo/state \
-    --metadata-file .demo/batch.json --junit-file .demo/batch.xml --timings .demo/batch.html "$@"
+    --metadata-file .demo/batch.json --junit-file .demo/batch.xml --timings .demo/batch.html "$@" || status=$?
+echo
+echo "Where the time went: .demo/batch.html; for programs: .demo/batch.json, .demo/batch.xml"
+exit $status
