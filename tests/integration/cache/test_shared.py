@@ -227,6 +227,27 @@ async def test_entries_without_annotations_are_read_by_their_config(site: Site) 
     assert not any(site.cached())
 
 
+async def test_what_a_cached_step_deleted_is_not_copied(site: Site) -> None:
+    """Neither the files nor the marks of their deletion."""
+    stage = (
+        "FROM {base} AS made\n"
+        "RUN mkdir -p /d/emptied && touch /d/kept /d/gone /d/emptied/old\n"
+        "RUN rm -r /d/gone /d/emptied && mkdir /d/emptied && touch /d/emptied/new\n"
+        "FROM scratch\n"
+    )
+    site.write(stage + "COPY --from=made /d /first\n")
+    await site.build("cold", cache=remote(site))
+    site.write(stage + "COPY --from=made /d /second\n")
+    layout = site.directory / "layout"
+
+    await site.build("warm", cache=remote(site), outputs=(OciLayout(path=layout),))
+
+    assert site.cached() == [True, True, False]
+    assert set(read_layout(layout).tree) == {
+        *("second", "second/kept", "second/emptied", "second/emptied/new"),
+    }
+
+
 async def test_no_build_waits_until_its_layers_are_put(site: Site) -> None:
     """Here the cache takes nothing until the build is finished, and then refuses: one warning."""
 
