@@ -18,7 +18,6 @@ from asynckaniko.errors import HostError
 
 _STREAMS = 64
 """Logs that are read at a time; the next is read from its beginning, so nothing is lost."""
-_LAST_WORDS_SECONDS = 30.0
 _LINE_SIZE = 1 << 20
 """Bytes; what a longer line has beyond them is a line of its own."""
 
@@ -29,10 +28,16 @@ Tell = Callable[[Any, str], None]
 class PodLogs:
     """The logs of one batch. They are a service: losing one is told, and fails nothing."""
 
-    def __init__(self, api: Api, batch: str, *, tell: Tell) -> None:
+    def __init__(
+        self, api: Api, batch: str, *, tell: Tell, last_words_seconds: float = 30.0
+    ) -> None:
+        """Of a Pod that has ended the rest of the log is waited for `last_words_seconds`."""
         self._api = api
         self._batch = batch
         self._tell = tell
+        self._last_words_seconds = last_words_seconds
+        self._is_late = False
+        """A wait was in vain, and no log has come to its end since: no other Pod gets one."""
         self._pods: dict[str, Any] = {}
         self._told: dict[str, Event] = {}
         """For each Pod whether all of its log was."""
@@ -68,10 +73,11 @@ class PodLogs:
         if pod in self._missed:
             return False
         told = self._told.setdefault(pod, Event())
-        with move_on_after(_LAST_WORDS_SECONDS):
+        with move_on_after(0 if self._is_late else self._last_words_seconds) as waiting:
             async with create_task_group() as tasks:
                 tasks.start_soon(_first, told, tasks)
                 tasks.start_soon(_first, self._over, tasks)
+        self._is_late |= waiting.cancelled_caught
         return told.is_set()
 
     async def watching(self) -> None:
@@ -94,6 +100,7 @@ class PodLogs:
             except HostError as error:
                 self._tell(pod, f"(the rest of the log of pod {name} is lost: {error})")
         self._told.setdefault(name, Event()).set()
+        self._is_late = False
 
     async def _follow_to_end(self, pod: Any) -> None:
         name = pod.metadata.name

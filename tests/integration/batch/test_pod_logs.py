@@ -89,10 +89,14 @@ async def api(server: kmock.KubernetesEmulator) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def following(api: Api) -> AsyncIterator[tuple[PodLogs, list[tuple[str, str]]]]:
+async def following(
+    api: Api, **choices: float
+) -> AsyncIterator[tuple[PodLogs, list[tuple[str, str]]]]:
     """Follow logs for the length of the block; give what was told, as Pod and line."""
     told: list[tuple[str, str]] = []
-    logs = PodLogs(api, "b", tell=lambda pod, line: told.append((pod.metadata.name, line)))
+    logs = PodLogs(
+        api, "b", tell=lambda pod, line: told.append((pod.metadata.name, line)), **choices
+    )
     with fail_after(8):
         async with create_task_group() as tasks:
             tasks.start_soon(logs.run)
@@ -195,6 +199,19 @@ async def test_log_that_stays_away_is_told_as_lost_and_is_not_waited_for(
     assert told[:2] == TEXTS[:2]
     assert told[2].startswith("(the rest of the log of pod one is lost: ")
     assert "HTTP 503" in told[2]
+
+
+async def test_log_of_a_node_that_hangs_is_not_waited_for(
+    server: kmock.KubernetesEmulator, api: Api
+) -> None:
+    for name in ("one", "two", "three"):
+        server[f"get {PODS}/{name}/log"] << (b"2026-01-02T03:04:05Z first\n", ...)
+    async with following(api, last_words_seconds=0.3) as (logs, told):
+        for name in ("one", "two", "three"):
+            await change(server, pod(name, "terminated"))
+        assert [await logs.wait_for(name) for name in ("one", "two", "three")] == [False] * 3
+
+    assert ("one", "first") in told
 
 
 async def test_watch_that_is_gone_or_cut_loses_no_pod(
