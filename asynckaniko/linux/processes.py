@@ -61,20 +61,46 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def kill_tree(pid: int) -> None:
-    """SIGKILL `pid`, a child of the caller, and everything below it.
+def threads(pid: int) -> list[int]:
+    """List the numbers of all threads that `pid` has now; nothing when it is gone."""
+    try:
+        return sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
-    Everything is stopped first, until nothing new appears: a fork cannot run away from the kill.
-    What is killed is left for its parent (or the subreaper above it) to reap.
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL `pid`, a child of the caller, and everything below it, without a pid namespace.
+
+    For this `pid` should be a subreaper (PR_SET_CHILD_SUBREAPER) that was one before it started
+    anything: then what is started below it stays below it, in whatever session. It is stopped
+    first and killed last, so that nothing leaves the tree meanwhile. All others are stopped until
+    nothing new appears, and then killed: a fork cannot run away from the kill. That is repeated
+    until nothing lives, for processes can continue each other. What was killed is left for the
+    caller, or the subreaper above it, to reap.
     """
-    stopped: set[int] = set()
-    while found := {pid, *descendants(pid)} - stopped:
-        for process in found:
-            _send(process, signal.SIGSTOP)
-        stopped |= found
-        time.sleep(_PAUSE_SECONDS)
-    for process in stopped:
-        _send(process, signal.SIGKILL)
+    _send(pid, signal.SIGSTOP)
+    while living := {process for process in descendants(pid) if not _is_zombie(process)}:
+        stopped: set[int] = set()
+        while living:
+            for process in living:
+                _send(process, signal.SIGSTOP)
+            stopped |= living
+            time.sleep(_PAUSE_SECONDS)
+            living = set(descendants(pid)) - stopped
+        for process in stopped:
+            _send(process, signal.SIGKILL)
+    _send(pid, signal.SIGKILL)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell whether nothing is left of a process but its number, or not even that."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as status:
+            state = status.read().rpartition(b")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in {b"Z", b"X"}
 
 
 def _send(pid: int, number: signal.Signals) -> None:

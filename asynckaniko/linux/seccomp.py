@@ -1,120 +1,164 @@
-"""Refuse system calls that a build step has no use for and an attacker of the kernel has.
+"""Refuse system calls to a build step: filters of seccomp(2), for a process and all it will start.
 
-Root of a step has few capabilities, and most of what they leave open is closed by the kernel
-itself. What is refused here would bring more of the kernel into reach: a further user namespace
-gives every capability in it, and the others are calls with a history. Docker's and BuildKit's
-default profiles refuse the same calls with the same errors.
+Filters add up: of several that look at one call, the strictest answer counts. Without SYS_ADMIN
+in the user namespace the kernel takes none before `give_up_new_privileges`.
 """
 
 import ctypes
 import errno
 import platform
-import struct
-from dataclasses import dataclass
+import socket
+from collections.abc import Collection
 
-from asynckaniko.linux import syscalls
+from asynckaniko.linux import abi, bpf, syscalls
+from asynckaniko.linux.abi import Abi
 
-_LOAD, _RETURN = 0x20, 0x06
-_JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT = 0x15, 0x35, 0x45
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-_ALLOW, _ERROR = 0x7FFF0000, 0x00050000
 _SET_MODE_FILTER = 1
-_SPECULATION_ALLOWED = 1 << 2
-"""Without it, kernels before 5.16 slow every filtered process down against Spectre."""
+_SPECULATION_ALLOWED, _NEW_LISTENER = 1 << 2, 1 << 3
+"""Without the first, kernels before 5.16 slow every filtered process down against Spectre."""
+_SYS_SOCKET = 1
+"""Number of socket among the calls that socketcall(2) bundles."""
+_OTHER_THAN_NETWORK = (socket.AF_UNIX, socket.AF_NETLINK, socket.AF_ALG)
+_EVERYBODY = -1
+_F_SETOWN, _F_SETOWN_EX = 8, 15
+_FIOSETOWN, _SIOCSPGRP = 0x8901, 0x8902
 
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Numbers of one architecture, from its unistd.h."""
-
-    architecture: int
-    """AUDIT_ARCH_* of linux/audit.h."""
-    refused: tuple[int, ...]
-    """add_key, request_key, keyctl, bpf, perf_event_open, userfaultfd, open_by_handle_at,
-    kexec_load, init_module, finit_module, delete_module, acct, swapon, swapoff, reboot."""
-    clone: int
-    unshare: int
-
-
-_REFUSED_EVERYWHERE = (425, 426, 427)
-"""io_uring_setup, io_uring_enter, io_uring_register."""
-_CLONE3 = 435
-_X32 = 0x40000000
-"""Numbers from here on are a third interface of x86-64, which hardly a kernel still has."""
-_X86_64 = _Table(
-    0xC000003E,
-    (248, 249, 250, 321, 298, 323, 304, 246, 175, 313, 176, 163, 167, 168, 169),
-    clone=56,
-    unshare=272,
+_OF_NO_USE = (
+    *("add_key", "request_key", "keyctl", "bpf", "perf_event_open", "userfaultfd"),
+    *("open_by_handle_at", "kexec_load", "init_module", "finit_module", "delete_module"),
+    *("acct", "swapon", "swapoff", "reboot"),
+    *("io_uring_setup", "io_uring_enter", "io_uring_register"),
 )
-_I386 = _Table(
-    0x40000003,
-    (286, 287, 288, 357, 336, 374, 342, 283, 128, 350, 129, 51, 87, 115, 88),
-    clone=120,
-    unshare=310,
+_NAMING_A_PROCESS = (
+    *("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_open"),
+    *("process_vm_readv", "process_vm_writev", "prlimit64"),
 )
-_AARCH64 = _Table(
-    0xC00000B7,
-    (217, 218, 219, 280, 241, 282, 265, 104, 105, 273, 106, 89, 224, 225, 142),
-    clone=220,
-    unshare=97,
-)
-_ARM = _Table(
-    0x40000028,
-    (309, 310, 311, 386, 364, 388, 371, 347, 128, 379, 129, 51, 87, 115, 88),
-    clone=120,
-    unshare=337,
-)
-_TABLES = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64, _ARM)}
+"""In the first argument."""
+_BY_DESCRIPTOR = ("pidfd_send_signal", "pidfd_getfd", "process_madvise")
 
 
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def restrict() -> None:
-    """Refuse the calls for this process and all its descendants, with EPERM mostly.
+def give_up_new_privileges() -> None:
+    """Let no program gain rights by its set-uid bit or file capabilities, from here on."""
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 
-    Takes SYS_ADMIN in the user namespace. Does nothing on machines without a table, or whose
-    kernel has no filters. Raises OSError.
+
+def restrict() -> None:
+    """Refuse what a step has no use for and an attacker of the kernel has, with EPERM mostly.
+
+    Root of a step has few capabilities, and most of what they leave open is closed by the kernel
+    itself. What is refused here would bring more of the kernel into reach: a further user
+    namespace gives every capability in it, and the others are calls with a history. Docker's and
+    BuildKit's default profiles refuse the same calls with the same errors.
+
+    Does nothing on machines without a table, or whose kernel has no filters. Raises OSError.
     """
-    tables = _TABLES.get(platform.machine(), ())
-    if not tables:
+    interfaces = abi.of_this_machine()
+    if not interfaces:
         return
-    instructions = _program(tables)
-    program = _Program(len(instructions) // 8, instructions)
     try:
-        syscalls.seccomp(_SET_MODE_FILTER, _SPECULATION_ALLOWED, ctypes.byref(program))
+        _install(bpf.program(interfaces, _restrictions, otherwise=bpf.refuse(errno.ENOSYS)))
     except OSError as error:
         if error.errno not in {errno.EINVAL, errno.ENOSYS}:
             raise
 
 
-def _program(tables: tuple[_Table, ...]) -> bytes:
-    code = _instruction(_LOAD, _ARCHITECTURE)
-    for table in tables:
-        section = _section(table)
-        code += _instruction(_JUMP_EQUAL, table.architecture, 0, len(section) // 8) + section
-    return code + _refuse(errno.ENOSYS)
+def refuse_network() -> None:
+    """Refuse sockets of every network, with ENETUNREACH: `--network=none` without a namespace.
+
+    For modes that cannot have a network namespace (`chroot`, `in-place`): call it in the child
+    that is about to execute the command, beside `restrict`, which keeps io_uring from making
+    sockets. What is left are AF_UNIX, AF_ALG, and AF_NETLINK, which programs list interfaces and
+    ask for the audit system with, and which changes nothing without NET_ADMIN. Unlike in an empty
+    network namespace, there is no loopback, and abstract sockets of the Pod stay reachable.
+    Descriptors that are open already keep working.
+
+    Raises OSError, ENOSYS where it cannot be had: then the command must not run.
+    """
+    _require(_network_rules)
 
 
-def _section(table: _Table) -> bytes:
-    code = _instruction(_LOAD, _NUMBER)
-    code += _instruction(_JUMP_GREATER_EQUAL, _X32, 0, 1) + _refuse(errno.ENOSYS)
-    for number in (*table.refused, *_REFUSED_EVERYWHERE):
-        code += _instruction(_JUMP_EQUAL, number, 0, 1) + _refuse(errno.EPERM)
-    # Its flags are in memory, where a filter cannot look; libraries then use clone.
-    code += _instruction(_JUMP_EQUAL, _CLONE3, 0, 1) + _refuse(errno.ENOSYS)
-    code += _instruction(_JUMP_EQUAL, table.clone, 1, 0)
-    code += _instruction(_JUMP_EQUAL, table.unshare, 0, 3)
-    code += _instruction(_LOAD, _FIRST_ARGUMENT)
-    code += _instruction(_JUMP_ANY_BIT, syscalls.CLONE_NEWUSER, 0, 1) + _refuse(errno.EPERM)
-    return code + _instruction(_RETURN, _ALLOW)
+def protect(processes: Collection[int], *, threads: Collection[int] = ()) -> None:
+    """Refuse to signal, trace, read, limit or open `processes`, with EPERM: the guard.
+
+    For modes in which a command shares the executor's pid namespace and user (`chroot`,
+    `in-place`): call it in the child that is about to execute the command, with every process
+    that the command must leave alone, such as
+
+        protect([os.getpid(), executor, fork_server], threads=processes.threads(executor))
+
+    kill(-1) is refused too, and so are signals to a process group that one of them leads, pidfds
+    of others, and owners of descriptors (F_SETOWN), which are sent signals. A number can be any
+    thread's, so `threads` names those that tkill and ptrace must not reach; one that is started
+    later is not among them. Against ptrace and reading memory the processes should have
+    PR_SET_DUMPABLE off besides.
+
+    Raises OSError, ENOSYS where it cannot be had: then the command must not run.
+    """
+    protected = {*processes, *threads}
+    if any(number <= 0 for number in protected):
+        raise ValueError(f"not numbers of processes: {sorted(protected)}")
+    _require(lambda interface: _guard_rules(interface, protected))
 
 
-def _refuse(number: int) -> bytes:
-    return _instruction(_RETURN, _ERROR | number)
+def install_with_listener(code: bytes) -> int:
+    """Install the program `code`, and return the descriptor on which its notifications arrive.
+
+    Raises OSError: EBUSY when the process has such a filter already.
+    """
+    return _install(code, flags=_NEW_LISTENER)
 
 
-def _instruction(operation: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    return struct.pack("=HBBI", operation, if_true, if_false, operand)
+def _require(rules: bpf.Rules) -> None:
+    interfaces = abi.of_this_machine()
+    if not interfaces:
+        raise OSError(errno.ENOSYS, f"seccomp: system calls of {platform.machine()} are not known")
+    _install(bpf.program(interfaces, rules, otherwise=bpf.refuse(errno.ENOSYS)))
+
+
+def _install(code: bytes, *, flags: int = 0) -> int:
+    program = _Program(bpf.length(code), code)
+    return syscalls.seccomp(_SET_MODE_FILTER, _SPECULATION_ALLOWED | flags, ctypes.byref(program))
+
+
+def _restrictions(interface: Abi) -> bytes:
+    new_user = bpf.if_any_bit(0, syscalls.CLONE_NEWUSER, bpf.refuse(errno.EPERM))
+    return (
+        bpf.when_called(interface.numbers(_OF_NO_USE), bpf.refuse(errno.EPERM))
+        # Its flags are in memory, where a filter cannot look; libraries then use clone.
+        + bpf.when_called(interface.numbers(["clone3"]), bpf.refuse(errno.ENOSYS))
+        + bpf.when_called(interface.numbers(["clone", "unshare"]), new_user)
+    )
+
+
+def _network_rules(interface: Abi) -> bytes:
+    unreachable = bpf.refuse(errno.ENETUNREACH)
+    return bpf.when_called(
+        interface.numbers(["socket"]), bpf.unless_argument(0, _OTHER_THAN_NETWORK, unreachable)
+    ) + bpf.when_called(
+        # The family is in memory, where a filter cannot look; libraries know socket since 2016.
+        interface.numbers(["socketcall"]),
+        bpf.if_argument(0, [_SYS_SOCKET], unreachable),
+    )
+
+
+def _guard_rules(interface: Abi, protected: Collection[int]) -> bytes:
+    refused = bpf.refuse(errno.EPERM)
+    targets = {_EVERYBODY, *protected, *(-number for number in protected)}
+    return (
+        bpf.when_called(interface.numbers(_NAMING_A_PROCESS), bpf.if_argument(0, targets, refused))
+        + bpf.when_called(interface.numbers(_BY_DESCRIPTOR), refused)
+        + bpf.when_called(interface.numbers(["ptrace"]), bpf.if_argument(1, targets, refused))
+        + bpf.when_called(
+            interface.numbers(["fcntl"]),
+            bpf.unless_argument(1, [_F_SETOWN, _F_SETOWN_EX], bpf.allow()),
+            bpf.if_argument(1, [_F_SETOWN_EX], refused),
+            bpf.if_argument(2, targets, refused),
+        )
+        + bpf.when_called(
+            interface.numbers(["ioctl"]), bpf.if_argument(1, [_FIOSETOWN, _SIOCSPGRP], refused)
+        )
+    )

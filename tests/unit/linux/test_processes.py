@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -48,6 +49,53 @@ def test_killed_tree_has_no_survivor(tree: "subprocess.Popen[str]") -> None:
 
     assert len(family) == 3
     assert tree.returncode == -9
+
+
+CONTINUING = """
+import ctypes, os, signal, sys
+libc = ctypes.CDLL(None)
+libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+if os.fork():
+    while True:
+        signal.pause()
+def multiply():
+    while True:
+        if os.fork() == 0:
+            os.setsid()
+            for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+                if open(f"/proc/{pid}/cmdline").read().find("CONTINUING") >= 0:
+                    os.kill(pid, signal.SIGCONT)
+            os._exit(0)
+        os.wait()
+for _ in range(4):
+    if os.fork() == 0:
+        print("ready", flush=True)
+        multiply()
+"""
+
+
+def test_processes_that_continue_each_other_do_not_survive() -> None:
+    command = [sys.executable, "-I", "-S", "-c", CONTINUING, "CONTINUING"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for _ in range(4):
+            assert process.stdout.readline() == "ready\n"
+
+        processes.kill_tree(process.pid)
+        # The pipe ends when its last holder is gone.
+        assert process.stdout.read() == ""
+
+
+def test_all_threads_of_a_process_are_listed() -> None:
+    done = threading.Event()
+    others = [threading.Thread(target=done.wait) for _ in range(3)]
+    for other in others:
+        other.start()
+
+    listed = processes.threads(os.getpid())
+
+    done.set()
+    assert {threading.get_native_id(), *(other.native_id for other in others)} <= set(listed)
 
 
 def test_process_that_is_gone_has_no_children() -> None:
