@@ -103,7 +103,7 @@ class CredentialOptions:
     """What the helpers env, gitlab and acr read: KANIKO_*, CI_REGISTRY*, AZURE_*."""
 
 
-ISOLATION_MODES = ("auto", "userns", "namespaces", "none")
+ISOLATION_MODES = ("auto", "userns", "namespaces", "in-place", "chroot", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +112,10 @@ class IsolationOptions:
 
     mode: str = "auto"
     """One of ISOLATION_MODES; auto finds out what works, none runs no commands."""
+    may_be_plain: bool = False
+    """Let auto take in-place or chroot where no namespace can be had: commands are hardly kept
+    from this process then. Not for services that build what others wrote.
+    """
     shared_pids: bool = False
     """Leave commands among this process's own, so that they find themselves in a masked /proc."""
 

@@ -62,11 +62,16 @@ _INNER_MODULES = (
     "asynckaniko.rootfs.workdir",
 )
 _OUTER_MODULES = (
+    "asynckaniko.isolation.plain_step",
+    "asynckaniko.isolation.swap_recovery",
+    "asynckaniko.rootfs.apply_layer",
     "asynckaniko.rootfs.context_files",
     "asynckaniko.rootfs.copy_tree",
     "asynckaniko.rootfs.destination",
     "asynckaniko.rootfs.directories",
     "asynckaniko.rootfs.listed.jobs",
+    "asynckaniko.rootfs.plain.root",
+    "asynckaniko.rootfs.plain.snapshot",
     "asynckaniko.rootfs.recompress",
     "asynckaniko.rootfs.remove",
     "asynckaniko.rootfs.unpack_context",

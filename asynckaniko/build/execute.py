@@ -16,6 +16,7 @@ from asynckaniko.build.images import ImageFinder
 from asynckaniko.build.inputs import (
     check,
     parse_located,
+    plain_root_options,
     read_network_files,
     read_secrets,
     read_timestamps,
@@ -162,6 +163,7 @@ class Execution:
     ) -> BuildResult:
         request, resources = self._request, self._resources
         async with Workspace.open(resources) as workspace:
+            workspace.plain = plain_root_options(request, resources.settings)
             with (
                 LayerFiles(
                     resources.blobs,
@@ -211,7 +213,7 @@ async def run_stages(run: BuildRun, damaged: set[str]) -> BuildResult:
         run.workspace.command = (command.span, run.dockerfile.text)
         refuse_without_commands(run, command)
         # Now, so that it is ready when the base is; the step that needs it says what went wrong.
-        run.tasks.start_soon(run.workspace.side)
+        run.tasks.start_soon(_enter, run)
     for stage in stages.values():
         run.tasks.start_soon(stage.build)
     target = stages[run.plan.target]
@@ -224,6 +226,13 @@ async def run_stages(run: BuildRun, damaged: set[str]) -> BuildResult:
         config.runtime["Labels"] = labels
     write_keys(config, run.cache.inline_keys(target.layers))
     return await run.exporter.finish(config, target.layers)
+
+
+async def _enter(run: BuildRun) -> None:
+    """Decide where the build's files are, and tell what commands will miss."""
+    await run.workspace.side()
+    for notice in run.workspace.roots.notices if run.workspace.roots else ():
+        run.emit(BuildWarning(notice))
 
 
 def _base_directory(request: BuildRequest) -> BaseDirectory | None:

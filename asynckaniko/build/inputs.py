@@ -1,18 +1,21 @@
 """What a build reads from its request and its machine before it begins."""
 
+import os
 import time
 from pathlib import Path
 
 from anyio import to_thread
 
 from asynckaniko.build.context import Timestamps
-from asynckaniko.build.request import BuildRequest
+from asynckaniko.build.plain_roots import PlainRootOptions
+from asynckaniko.build.request import BuildRequest, Push
 from asynckaniko.build.scope import GlobalScope
 from asynckaniko.build.workspace import Resources
 from asynckaniko.dockerfile.instructions import Dockerfile
 from asynckaniko.dockerfile.parser import parse
 from asynckaniko.errors import AsynckanikoError, DockerfileError, UsageError
 from asynckaniko.oci.config import format_time
+from asynckaniko.settings import Settings
 
 _EPOCH_ARG = "SOURCE_DATE_EPOCH"
 _NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")
@@ -26,6 +29,34 @@ def check(request: BuildRequest) -> None:
         raise UsageError(f"compression {request.compression!r}: expected gzip, zstd or none")
     if request.compression == "zstd" and request.image_format == "docker":
         raise UsageError("zstd layers need the OCI format; Docker's has only gzip")
+
+
+def plain_root_options(request: BuildRequest, settings: Settings) -> PlainRootOptions:
+    """Say what of this container mode `in-place` leaves alone: all that the build is given."""
+    given: list[str | Path] = [
+        request.context.removeprefix("dir://"),
+        *(place.removeprefix("dir://") for place in request.build_contexts.values()),
+        request.dockerfile,
+        *(secret.path for secret in request.secrets.values() if secret.path),
+        *request.ssh.values(),
+        *settings.auth_files,
+        *settings.registry.ca_files,
+        *settings.registry.certificates.values(),
+        *(path for pair in settings.registry.client_certificates.values() for path in pair),
+    ]
+    if request.cache and request.cache.base_directory:
+        given.append(request.cache.base_directory)
+    kept = [os.path.abspath(path) for path in given if "://" not in os.fspath(path)]
+    for output in request.outputs:
+        if not isinstance(output, Push):
+            path = os.path.abspath(output.path)
+            kept.append(path if os.path.dirname(path) == "/" else os.path.dirname(path))
+    return PlainRootOptions(
+        kept=tuple(path for path in kept if path != "/"),
+        ignored_paths=request.in_place.ignored_paths,
+        ignores_var_run=request.in_place.ignores_var_run,
+        clean_up=request.in_place.clean_up,
+    )
 
 
 def parse_located(content: bytes, *, name: str) -> Dockerfile:

@@ -91,6 +91,18 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InPlace:
+    """What counts in mode `in-place` only."""
+
+    ignored_paths: tuple[str, ...] = ()
+    """Paths, or globs of each name in them, that are neither changed nor part of the image."""
+    ignores_var_run: bool = True
+    """What commands do in /var/run is not part of the image."""
+    clean_up: bool = False
+    """Empty the container's root filesystem when the build ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """One image to build. Only `context` is required."""
 
@@ -128,6 +140,7 @@ class BuildRequest:
     """Compress the base's layers so, too; those that are stay as they are."""
     materialize: bool = False
     """Unpack the base even where a step could do without."""
+    in_place: InPlace = field(default_factory=InPlace)
     jobs: int = 0
     """Stages at a time; 0 leaves it to the Builder's limits."""
 

@@ -9,6 +9,7 @@ from anyio import Event
 from asynckaniko.build.context import BuildRun
 from asynckaniko.build.files import Stack, StageFiles
 from asynckaniko.build.layers import ImageLayer, PackedLayer, StepLayer
+from asynckaniko.build.plain_roots import PlainRoot
 from asynckaniko.build.plan import PlannedStage
 from asynckaniko.build.sources import BaseLayer, FromImage, FromStage
 from asynckaniko.build.state import StageState
@@ -47,6 +48,8 @@ class StageRun:
     state: StageState = field(init=False)
     layers: list[ImageLayer] = field(default_factory=list)
     files: StageFiles = field(init=False)
+    plain_root: PlainRoot | None = None
+    """The directory its commands run in, where nothing can be mounted."""
 
     @property
     def config(self) -> ImageConfig:
@@ -66,6 +69,8 @@ class StageRun:
             text, line = one_line(instruction), instruction.span.first
             step = Step(label, position + 1, len(instructions), text, line)
             await self._step(instruction, step, position)
+        if self.plain_root is not None and self.run.workspace.roots is not None:
+            await self.run.workspace.roots.leave(self.plain_root)
         self.run.emit(StageFinished(label, time.monotonic() - started))
         self.done.set()
 

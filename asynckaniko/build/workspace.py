@@ -8,9 +8,12 @@ from pathlib import Path
 
 from anyio import CapacityLimiter, Lock, move_on_after
 
+from asynckaniko.build.plain_roots import IN_PLACE_NOTICE, PlainRootOptions, PlainRoots
 from asynckaniko.build.sides import LazyServer, ListedSide, NamespacedSide, RootfsSide
 from asynckaniko.build.write_back import WriteBack
-from asynckaniko.errors import HostError, SourceSpan
+from asynckaniko.errors import HostError, IsolationUnavailable, SourceSpan
+from asynckaniko.isolation.plain import IN_PLACE, PLAIN_MODES, check_in_place, missing_for_files
+from asynckaniko.linux import syscalls
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import Settings
 from asynckaniko.store.blobs import BlobStore
@@ -46,6 +49,9 @@ class Workspace:
     identifier: str
     command: tuple[SourceSpan, str] | None = None
     """The first RUN that will be run, and the Dockerfile: it is to blame if none can be."""
+    plain: PlainRootOptions = field(default_factory=PlainRootOptions)
+    roots: PlainRoots | None = None
+    """Where commands run if that is a plain directory; `side` decides."""
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _choosing: Lock = field(default_factory=Lock)
     _side: RootfsSide | None = None
@@ -61,6 +67,8 @@ class Workspace:
             try:
                 yield workspace
             finally:
+                if workspace.roots is not None:
+                    await workspace.roots.close()
                 await workspace._remove()
 
     async def side(self) -> RootfsSide:
@@ -82,19 +90,51 @@ class Workspace:
     async def _choose(self) -> RootfsSide:
         inner, listed = self.resources.inner, self.resources.listed
         mode = self.resources.settings.isolation.mode
-        if mode == "none" or (mode == "auto" and not self.command and not await inner.works()):
+        if mode == "none" or (mode in PLAIN_MODES and not self.command):
+            return listed
+        if mode in PLAIN_MODES:
+            await self._use_plain(mode)
+            return listed
+        if mode == "auto" and not self.command and not await inner.works():
+            return listed
+        falls_back = mode == "auto" and self.resources.settings.isolation.may_be_plain
+        if falls_back and not await inner.works() and await self._find_plain():
             return listed
         await inner.start()
         return inner
+
+    async def _find_plain(self) -> bool:
+        """Use what works of the modes whose root filesystems are plain directories."""
+        for mode in PLAIN_MODES:
+            try:
+                await self._use_plain(mode)
+            except IsolationUnavailable:
+                continue
+            return True
+        return False
+
+    async def _use_plain(self, mode: str) -> None:
+        """Run commands in plain directories. Raises IsolationUnavailable, StepFailed."""
+        roots = PlainRoots(self, mode, self.plain)
+        if mode == IN_PLACE:
+            check_in_place()
+            roots.notices.append(IN_PLACE_NOTICE)
+        else:
+            await roots.rehearse(self.resources.listed)
+        if missing := missing_for_files():
+            roots.notices.append(missing)
+        # Commands share this process's user: its memory and environment are none of theirs.
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        self.roots = roots
 
     @property
     def candidates(self) -> tuple[RootfsSide, ...]:
         """The sides that may be chosen."""
         inner, listed = self.resources.inner, self.resources.listed
         match self.resources.settings.isolation.mode:
-            case "none":
+            case "none" | "chroot" | "in-place":
                 return (listed,)
-            case "auto" if not self.command:
+            case "auto" if not self.command or self.resources.settings.isolation.may_be_plain:
                 return (inner, listed)
             case _:
                 return (inner,)
@@ -104,8 +144,9 @@ class Workspace:
         return f"builds/{self.identifier}"
 
     def host_path(self, path: str) -> Path:
-        """Name a path of the namespaced side as the main process sees it."""
-        return self.resources.inner.root / path
+        """Name a path of the side where commands run as the main process sees it."""
+        inner, listed = self.resources.inner, self.resources.listed
+        return (listed if self.roots else inner).root / path
 
     async def directories(self, *names: str) -> list[str]:
         """Make a fresh group of directories, such as `upper`, `work` and `scratch`."""

@@ -99,6 +99,9 @@ class BuildFlags:
     materialize: bool | None = None
     isolation: str | None = None
     pid: str | None = None
+    cleanup: bool | None = None
+    ignore_path: tuple[str, ...] = ()
+    ignore_var_run: bool | None = None
     state_size: int | None = None
     mount_size: int | None = None
     progress: str | None = None

@@ -83,7 +83,7 @@ def build(**values: Any) -> int:
     from asynckaniko.cli.build_command import run
     from asynckaniko.cli.options import resolve
 
-    return run(resolve(flags, Surroundings.of_this_process()))
+    return run(resolve(flags, Surroundings.of_this_process(), builds_one=True))
 
 
 def batch(words: tuple[str, ...], **values: Any) -> int:

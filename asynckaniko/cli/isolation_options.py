@@ -9,7 +9,7 @@ from asynckaniko.settings import ISOLATION_MODES, IsolationOptions
 
 _VARIABLE = "ASYNCKANIKO_ISOLATION"
 _PIDS = ("private", "shared")
-_NOT_YET = ("single-id", "in-place", "chroot")
+_NOT_YET = ("single-id",)
 
 
 def isolation_flags(flag: Callable[..., Flag]) -> list[Flag]:

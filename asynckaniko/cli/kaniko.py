@@ -101,7 +101,7 @@ class Execution:
         from asynckaniko.cli.kaniko_session import KanikoSession
         from asynckaniko.cli.options import resolve
 
-        options = resolve(self._flags_of_library(), self._around)
+        options = resolve(self._flags_of_library(), self._around, builds_one=True)
         session = KanikoSession(
             options, self._flags, self._around, stdout=self._stdout, stderr=self._stderr
         )
@@ -140,6 +140,13 @@ def _kaniko_rules(flags: BuildFlags, around: Surroundings) -> BuildFlags:
             raise UsageError(
                 f"you must provide --destination if setting --{name.replace('_', '-')}"
             )
+    mode = flags.isolation or around.get("ASYNCKANIKO_ISOLATION")
+    if given(flags.ignore_path) and mode != "in-place":
+        raise UsageError(
+            "--ignore-path: paths can be left out of the image in mode in-place only; add"
+            " --isolation=in-place"
+        )
+    cleanup = flags.cleanup
     arguments = [
         value if "=" in value or value in around.environment else f"{value}="
         for value in given(flags.build_arg)
@@ -148,6 +155,7 @@ def _kaniko_rules(flags: BuildFlags, around: Surroundings) -> BuildFlags:
         flags,
         cache_dir=(flags.cache_dir or "/cache") if flags.cache else None,
         no_push=no_push,
+        cleanup=around.boolean("KANIKO_CLEANUP") if cleanup is None else cleanup,
         build_arg=tuple(arguments),
         log_format=flags.log_format or "color",
     )

@@ -76,18 +76,16 @@ Three are ours, `isolation`, `pid` and `push_chunk_size`: what they choose is no
 otherwise.
 """
 
-_IN_PLACE = "the image's files are never unpacked over this container's"
+_IN_PLACE_ONLY = ("cleanup", "ignore_path", "ignore_var_run")
+_IN_PLACE = "the image's files are unpacked over this container's in mode in-place only"
 
 WITHOUT_EFFECT: Mapping[str, str] = {
     "snapshot_mode": "every change of a step is seen, whatever the mode",
     "use_new_run": "every change of a step is seen anyway",
     "compressed_caching": "layers are never held in memory",
-    "cleanup": _IN_PLACE,
-    "pre_cleanup": _IN_PLACE,
-    "preserve_context": _IN_PLACE,
-    "ignore_var_run": _IN_PLACE,
-    "whitelist_var_run": _IN_PLACE,
-    "force": _IN_PLACE,
+    "pre_cleanup": "mode in-place always begins with what is mounted and its own files only",
+    "preserve_context": "the context is left alone, in mode in-place too",
+    "force": "mode in-place would delete the files of a machine",
     "kaniko_dir": "state is kept below ASYNCKANIKO_STATE_DIR",
     "image_fs_extract_retry": "a layer that arrives damaged is fetched again anyway",
     "skip_unused_stages": "stages that nothing needs are never built",
@@ -99,12 +97,12 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 REFUSED: Mapping[str, str] = {
     "annotation": "annotations cannot be set",
     "dryrun": "the plan cannot be printed",
-    "ignore_path": "paths cannot be left out of the image",
     "single_snapshot": "each step that changes files makes a layer",
 }
 """Not there yet: refused if used, because leaving them out would change what is built or where."""
 
 DEPRECATED: Mapping[str, tuple[str, str]] = {
+    "whitelist_var_run": ("--whitelist-var-run", "ignore_var_run"),
     "customplatform": ("--customPlatform", "custom_platform"),
     "snapshotmode": ("--snapshotMode", "snapshot_mode"),
     "tarpath": ("--tarPath", "tar_path"),
@@ -171,6 +169,9 @@ _HELP = {
     "compression": "Compression of new layers.",
     "context": "The build context; /workspace/ by default.",
     "context_sub_path": "Directory within the context.",
+    "cleanup": f"Empty the root filesystem at the end: {_IN_PLACE}.",
+    "ignore_path": "Leave this path, or what matches this glob, alone; with --isolation=in-place.",
+    "ignore_var_run": "Leave /var/run out of layers, in mode in-place; the default.",
     "git": "How git contexts are fetched: branch=NAME, depth=N, single-branch, ...",
     "target": "Build this stage.",
 }
@@ -184,7 +185,8 @@ def read_flags(values: Mapping[str, Any]) -> BuildFlags:
     """
     found = dict(values)
     for old, (_, name) in DEPRECATED.items():
-        found[name] = found.pop(old) or found[name]
+        value = found.pop(old)
+        found[name] = found[name] if value is None or value == "" else value
     for name, reason in REFUSED.items():
         if _is_used(found[name]):
             raise UsageError(f"--{name.replace('_', '-')}: {reason}")
@@ -199,7 +201,7 @@ def read_flags(values: Mapping[str, Any]) -> BuildFlags:
         git=("depth=0", *found["git"]),
         target=targets[0] if targets else None,
         compression=found["compression"],
-        **{name: found[name] for name in _SHARED},
+        **{name: found[name] for name in (*_SHARED, *_IN_PLACE_ONLY)},
     )
 
 

@@ -1,7 +1,7 @@
 """Flags and environment become Settings and BuildRequest: defaults < environment < flags."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeGuard
 
@@ -9,6 +9,7 @@ from asynckaniko.build.request import (
     BuildRequest,
     DigestFile,
     DockerArchive,
+    InPlace,
     NamesFile,
     OciLayout,
     Output,
@@ -60,8 +61,10 @@ class BuildOptions:
     """Where the digest is sent; its query is a signature."""
 
 
-def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
+def resolve(flags: BuildFlags, around: Surroundings, *, builds_one: bool = False) -> BuildOptions:
     """Turn flags and environment into values.
+
+    With `builds_one`, this process is for one image, whose commands may come near to it.
 
     Raises:
         UsageError: values that cannot be used, or that contradict each other.
@@ -72,7 +75,9 @@ def resolve(flags: BuildFlags, around: Surroundings) -> BuildOptions:
         or around.state_dir(),
         state_size=_size(flags.state_size, around, "ASYNCKANIKO_STATE_SIZE"),
         mount_size=_size(flags.mount_size, around, "ASYNCKANIKO_MOUNT_SIZE"),
-        isolation=read_isolation(flags.isolation, flags.pid, around),
+        isolation=replace(
+            read_isolation(flags.isolation, flags.pid, around), may_be_plain=builds_one
+        ),
         limits=_limits(flags),
         retry=read_retry(flags),
         registry=read_registry_options(flags, around),
@@ -125,6 +130,11 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
         compression_level=None if flags.compression_level == -1 else flags.compression_level,
         force_compression=bool(flags.force_compression),
         materialize=bool(flags.materialize),
+        in_place=InPlace(
+            ignored_paths=given(flags.ignore_path),
+            ignores_var_run=flags.ignore_var_run is not False,
+            clean_up=bool(flags.cleanup),
+        ),
         jobs=flags.jobs or 0,
     )
 

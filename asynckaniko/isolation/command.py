@@ -3,7 +3,7 @@
 import errno
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -26,12 +26,21 @@ class Command:
     user: str
 
 
-def execute(command: Command, *, stdout: int, stderr: int) -> int:
+def limit() -> None:
+    """Give up what a command in namespaces of its own does not get."""
+    seccomp.restrict()
+    capabilities.limit(capabilities.DOCKER_DEFAULT)
+
+
+def execute(
+    command: Command, *, stdout: int, stderr: int, give_up: Callable[[], None] = limit
+) -> int:
     """Run `command` and return its exit status, 128 + N when signal N killed it.
 
-    The caller is PID 1 of the command's pid namespace and has the command's root as its own. All
-    descriptors but 0, 1 and 2 are closed in the command; `stdout` and `stderr` are closed here.
-    What the command leaves running is reaped or, when the caller exits, killed.
+    The caller is PID 1 of the command's pid namespace, or a subreaper, and has the command's root
+    as its own. All descriptors but 0, 1 and 2 are closed in the command; `stdout` and `stderr` are
+    closed here. What the command leaves running is reaped or, when the caller exits, killed.
+    `give_up` is called in the command's process, as root, before it is the command.
 
     Raises StepFailed: no such user, no such working directory.
     """
@@ -40,7 +49,7 @@ def execute(command: Command, *, stdout: int, stderr: int) -> int:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _become(command, identity, env, fds=(stdout, stderr), report=writer)
+        _become(command, identity, env, fds=(stdout, stderr), report=writer, give_up=give_up)
     os.close(writer)
     os.close(stdout)
     refusal = os.read(reader, 4096).decode(errors="replace")
@@ -91,6 +100,7 @@ def _become(
     *,
     fds: tuple[int, int],
     report: int,
+    give_up: Callable[[], None],
 ) -> NoReturn:
     """Be the command, or report why not and exit. `report` closes by itself when it is."""
     try:
@@ -106,6 +116,7 @@ def _become(
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             # Python ignores them, and what is ignored stays so across execve.
             signal.signal(number, signal.SIG_DFL)
+        give_up()
         _take_identity(identity, report)
         status, refusal = _exec(command.argv, env)
     except BaseException as error:
@@ -115,8 +126,6 @@ def _become(
 
 
 def _take_identity(identity: Identity, report: int) -> None:
-    seccomp.restrict()
-    capabilities.limit(capabilities.DOCKER_DEFAULT)
     try:
         os.setgroups(identity.groups)
         os.setresgid(identity.gid, identity.gid, identity.gid)

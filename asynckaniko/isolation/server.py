@@ -249,6 +249,9 @@ class _PlainServer(_Server):
     def __init__(self, control: socket.socket) -> None:
         super().__init__(control)
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        if os.geteuid() == 0:
+            # Commands of modes without namespaces run as the same user.
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         self._self = os.getpid()
 
     def fork(self) -> int:

@@ -45,12 +45,15 @@ class _Data(ctypes.Structure):
     )
 
 
-def limit(allowed: frozenset[Capability]) -> None:
+def limit(allowed: frozenset[Capability]) -> bool:
     """Give up every capability but `allowed`, for this process and all it will execute.
 
-    Capabilities in `allowed` that the process does not have are not gained. Raises OSError.
+    Capabilities in `allowed` that the process does not have are not gained. Returns False if root
+    will have the others again in what it executes: it takes SETPCAP to keep them from it. Raises
+    OSError.
     """
-    for number in range(64):
+    may_drop = Capability.SETPCAP in effective()
+    for number in range(64) if may_drop else ():
         if number not in allowed and not _drop_from_bounding_set(number):
             break
     data = (_Data * 2)()
@@ -62,6 +65,7 @@ def limit(allowed: frozenset[Capability]) -> None:
         data[half].effective = data[half].permitted
         data[half].inheritable = 0
     syscalls.capset(header, data)
+    return may_drop
 
 
 def effective() -> frozenset[Capability]:

@@ -6,8 +6,7 @@ from asynckaniko.linux.remove import remove
 from asynckaniko.rootfs import whiteout
 from asynckaniko.rootfs.paths import READ_DIRECTORY, RootFS, clean
 from asynckaniko.rootfs.tar_member import Member
-from asynckaniko.rootfs.tar_reader import TarReader
-from asynckaniko.rootfs.tree_writer import TreeWriter
+from asynckaniko.rootfs.tree_writer import Members, TreeWriter
 
 
 class LowerWriter(TreeWriter):
@@ -19,7 +18,7 @@ class LowerWriter(TreeWriter):
 
     tree_is_new = True
 
-    def __init__(self, tree: RootFS, reader: TarReader) -> None:
+    def __init__(self, tree: RootFS, reader: Members) -> None:
         super().__init__(tree, reader)
         self._implicit: set[bytes] = set()
         self._opaque: set[bytes] = set()
@@ -144,7 +143,7 @@ class LowerWriter(TreeWriter):
 class OntoWriter(TreeWriter):
     """Writes a layer onto the tree that it changes: a deletion deletes what was there before."""
 
-    def __init__(self, tree: RootFS, reader: TarReader) -> None:
+    def __init__(self, tree: RootFS, reader: Members) -> None:
         super().__init__(tree, reader)
         self._written: set[bytes] = set()
         """Paths of the layer's entries, and of all directories that these are in."""
@@ -177,10 +176,14 @@ class OntoWriter(TreeWriter):
             return
         try:
             with self._parent_of(path) as (base, directory):
-                remove(base, directory)
+                self._remove(path, base, directory)
         except FileNotFoundError:
             return
         self._close_directories()
+
+    def _remove(self, path: bytes, name: bytes, directory: int) -> None:
+        """Delete what the layer deletes: an entry of an open directory, `path` from the root."""
+        remove(name, directory)
 
     def _delete_older(self, path: bytes, flags: int) -> None:
         """Delete what is below a path, if it is a directory, except for entries of this layer."""
@@ -197,7 +200,7 @@ class OntoWriter(TreeWriter):
                     if child in self._written:
                         pending.append((child, READ_DIRECTORY | os.O_NOFOLLOW))
                     else:
-                        remove(name, directory)
+                        self._remove(child, name, directory)
             finally:
                 os.close(directory)
         self._close_directories()

@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from errno import E2BIG, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ERANGE
 from stat import S_ISDIR
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from asynckaniko.errors import ArchiveError, HostError
 from asynckaniko.linux.remove import remove
 from asynckaniko.rootfs.paths import READ_DIRECTORY, RootFS, clean
 from asynckaniko.rootfs.tar_header import show
 from asynckaniko.rootfs.tar_member import Kind, Member
-from asynckaniko.rootfs.tar_reader import TarReader
 from asynckaniko.rootfs.whiteout import is_whiteout
 from asynckaniko.rootfs.xattrs import CAPABILITY, is_portable, without_root_id
 
@@ -33,6 +32,13 @@ _UNUSABLE = {ENAMETOOLONG, ELOOP, ENOTDIR, ENOENT}
 _FILE, _DIRECTORY = Kind.FILE, Kind.DIRECTORY
 
 
+class Members(Protocol):
+    """Members of an archive, one after the other, and the content of the latest."""
+
+    def __iter__(self) -> Iterator[Member]: ...
+    def copy_to(self, descriptor: int) -> None: ...
+
+
 class TreeWriter:
     """Writes members of an archive into a tree: the later wins, and directories merge.
 
@@ -42,7 +48,7 @@ class TreeWriter:
     tree_is_new = False
     """Nothing but this writer made the tree: what it creates belongs to root:root by itself."""
 
-    def __init__(self, tree: RootFS, reader: TarReader) -> None:
+    def __init__(self, tree: RootFS, reader: Members) -> None:
         self._tree = tree
         self._reader = reader
         self._open: dict[bytes, int] = {}

@@ -10,6 +10,8 @@
   mounts/            a note on each of `caches`: its lock is held by commands that use it
   listed/            the same for builds without namespaces
     layers/<hex>     a layer as a list of entries and their contents
+    builds/<id>/     scratch directories, and root filesystems of mode `chroot`
+    caches/          RUN --mount=type=cache
   rootfs/            owned by the root of the build's user namespace
     map              the host id behind that root
     layers/<hex>     an unpacked layer, by diffID: an overlay lower directory
@@ -66,7 +68,7 @@ class StateDirectory:
             directory.mkdir(parents=True, exist_ok=True)
         # Nothing below has the modes that it has in an image.
         self.listed.mkdir(mode=0o700, exist_ok=True)
-        for name in ("layers", "builds"):
+        for name in ("layers", "builds", "caches"):
             (self.listed / name).mkdir(exist_ok=True)
         boot = self.root / "boot"
         current = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""

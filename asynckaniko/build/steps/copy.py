@@ -57,7 +57,9 @@ async def copy_files(stage: "StageRun", transfer: Transfer, step: Step, position
         destination = await _resolve(stage, transfer, lowers)
     is_new = lowers is None or not destination["exists"]
     async with stage.run.steps:
-        if is_new and (not needed or (await stage.run.workspace.side()).is_listed):
+        # What somebody looks at is sorted, as a walk over files on disk would find it: the layer is
+        # then the same in every mode.
+        if is_new and not needed:
             started = time.monotonic()
             packed = await _into_layer(stage, transfer, destination)
             stage.add_packed(step, packed, position, seconds=time.monotonic() - started)

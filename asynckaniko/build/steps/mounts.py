@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import sleep
 
 from asynckaniko.build.contexts import arrived
-from asynckaniko.build.sources import FromDirectory, FromImage, FromScratch, FromStage
+from asynckaniko.build.sources import FromDirectory, FromImage, FromScratch, FromStage, Settled
 from asynckaniko.build.steps.copy import copy_to_directory
 from asynckaniko.build.steps.ssh_agent import forwarded_agent
 from asynckaniko.dockerfile.instructions import Run
@@ -129,9 +129,11 @@ def _target(stage: "StageRun", target: str) -> str:
 async def _source(stage: "StageRun", name: str, path: str) -> dict[str, Any]:
     """Describe the tree a bind mount shows, and the path in it."""
     source = await arrived(stage.planned.sources[name] if name else stage.run.context_source)
+    if (await stage.run.workspace.side()).is_listed and not isinstance(source, FromScratch):
+        return {"directory": await _copy_of(stage, source, path), "source": path}
     match source:
         case FromDirectory():
-            return {"directory": await _context_copy(stage, source, path), "source": path}
+            return {"directory": await _copy_of(stage, source, path), "source": path}
         case FromStage(index):
             await stage.others[index].done.wait()
             return {"lowers": await stage.others[index].files.lowers(), "source": path}
@@ -145,15 +147,24 @@ async def _source(stage: "StageRun", name: str, path: str) -> dict[str, Any]:
             return {"lowers": [], "source": path}
 
 
-async def _context_copy(stage: "StageRun", source: FromDirectory, path: str) -> str:
-    """Bring the needed part of a context to where the namespaces may read it, once per build.
+async def _copy_of(stage: "StageRun", source: Settled, path: str) -> str:
+    """Bring the needed part of a source to where a command's job may read it, once per build.
 
-    The context's files may belong to ids that do not exist in there, and ignored files must not
-    be seen.
+    A context's files may belong to ids that do not exist in the namespaces, and ignored files must
+    not be seen; and where nothing can be mounted, stages and images are lists.
     """
     run = stage.run
     part = posixpath.normpath(posixpath.join("/", path)).lstrip("/") or "."
-    key = f"{source.directory}\0{part}"
+    match source:
+        case FromDirectory(directory):
+            name = f"directory {directory}"
+        case FromStage(index):
+            name = f"stage {index}"
+        case FromImage(image):
+            name = f"image {' '.join(layer.diff_id for layer in image.layers)}"
+        case FromScratch():
+            name = "scratch"
+    key = f"{name}\0{part}"
     async with run.context_copies_lock:
         if key not in run.context_copies:
             run.context_copies[key] = await copy_to_directory(stage, source, f"./{part}")
@@ -175,11 +186,12 @@ async def _locks(stage: "StageRun", mounts: Sequence[RunMount]) -> AsyncIterator
 
     Each once, and everybody's in one order, or commands would wait for one another for ever.
     """
-    names = {
-        _cache_name(stage, mount)
-        for mount in mounts
-        if isinstance(mount, CacheMount) and mount.sharing == "locked"
-    }
+    caches = [mount for mount in mounts if isinstance(mount, CacheMount)]
+    # Where nothing can be mounted, a cache itself is moved to its target: one step at a time.
+    kinds = {"locked"}
+    if caches and (await stage.run.workspace.side()).is_listed:
+        kinds.add("shared")
+    names = {_cache_name(stage, mount) for mount in caches if mount.sharing in kinds}
     files: list[int] = []
     try:
         for name in sorted(names):

@@ -1,6 +1,7 @@
 """RUN: one command on the stage's files, in the build's namespaces."""
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -8,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import create_task_group, current_time
 
+from asynckaniko.build.sides import RootfsSide
 from asynckaniko.build.steps.metadata import argv_of, shell_of
-from asynckaniko.build.steps.mounts import SCRIPT, prepared_mounts
+from asynckaniko.build.steps.mounts import SCRIPT, PreparedMounts, prepared_mounts
+from asynckaniko.build.steps.run_plain import run_in_plain_root
 from asynckaniko.concurrency import single_error
 from asynckaniko.dockerfile.heredoc import is_only_heredoc, with_bodies
 from asynckaniko.dockerfile.instructions import Run
@@ -63,59 +66,89 @@ async def run_command(stage: "StageRun", prepared: PreparedRun, step: Step, posi
         StepFailed: it could not be started: no such user, a mount without its source.
     """
     run, state, instruction = stage.run, stage.state, prepared.instruction
-    lowers = await stage.files.lowers()
-    upper, work, scratch = await run.workspace.directories("upper", "work", "scratch")
-    async with prepared_mounts(stage, instruction, prepared.script) as mounts, run.steps:
+    command = CommandRun(stage, step, prepared.argv)
+    async with prepared_mounts(stage, instruction, prepared.script) as mounts:
         job = {
-            "lowers": lowers,
-            "upper": upper,
-            "work": work,
-            "scratch": scratch,
             "argv": prepared.argv,
             "env": [*state.scope.run_environment(), *mounts.environment],
             "cwd": state.workdir,
             "user": state.user,
-            "hostname": "buildkitsandbox",
-            "files": run.network_files,
-            "mounts": mounts.mounts,
             "network": "none" if instruction.network == "none" else "host",
         }
-        async with run.resources.commands:
-            result, last_lines = await _run(stage, job, mounts.fds, step)
-    if result["exit_status"] != 0:
-        raise CommandFailed(
-            f'process "{" ".join(prepared.argv)}" did not complete successfully:'
-            f" exit code: {result['exit_status']}",
-            exit_status=result["exit_status"],
-            output=tuple(last_lines),
-        )
-    stage.add_upper(upper, step, position)
+        if (await run.workspace.side()).is_listed:
+            await run_in_plain_root(stage, command, mounts, job, position)
+        else:
+            await _run_in_namespaces(stage, command, mounts, job, position)
 
 
-async def _run(
-    stage: "StageRun", job: dict[str, Any], secrets: list[int], step: Step
-) -> tuple[dict[str, Any], list[str]]:
+async def _run_in_namespaces(
+    stage: "StageRun",
+    command: "CommandRun",
+    mounts: PreparedMounts,
+    job: dict[str, Any],
+    position: int,
+) -> None:
     run = stage.run
-    limits = run.resources.settings.limits
-    output = _Output(run.emit, step, limits.output_size)
-    with ExitStack() as open_pipes, single_error():
-        ends = {}
-        for stream in ("stdout", "stderr"):
-            read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            open_pipes.callback(os.close, read_end)
-            ends[stream] = (read_end, write_end)
-        async with create_task_group() as reading:
-            for stream, (read_end, _) in ends.items():
-                show = partial(output.show, stream)
-                reading.start_soon(relay, read_end, show, limits.output_line_size)
-            try:
-                result = await run.resources.inner.call(
-                    _RUN, job, fds=[*(write_end for _, write_end in ends.values()), *secrets]
-                )
-            finally:
-                for _, write_end in ends.values():
-                    os.close(write_end)
-    return result, output.last_lines
+    lowers = await stage.files.lowers()
+    upper, work, scratch = await run.workspace.directories("upper", "work", "scratch")
+    job = {
+        **job,
+        "lowers": lowers,
+        "upper": upper,
+        "work": work,
+        "scratch": scratch,
+        "hostname": "buildkitsandbox",
+        "files": run.network_files,
+        "mounts": mounts.mounts,
+    }
+    async with run.steps:
+        result = await command.call(run.resources.inner, _RUN, job, mounts.fds)
+    command.check(result)
+    stage.add_upper(upper, command.step, position)
+
+
+class CommandRun:
+    """One command: runs its job and relays what it prints."""
+
+    def __init__(self, stage: "StageRun", step: Step, argv: Sequence[str]) -> None:
+        self.step = step
+        self._argv = argv
+        self._resources = stage.run.resources
+        limit = self._resources.settings.limits.output_size
+        self._output = _Output(stage.run.emit, step, limit)
+
+    async def call(
+        self, side: RootfsSide, function: str, job: dict[str, Any], files: Sequence[int]
+    ) -> dict[str, Any]:
+        """Run the job `function`, whose descriptors begin with stdout and stderr."""
+        line_size = self._resources.settings.limits.output_line_size
+        with ExitStack() as open_pipes, single_error():
+            ends = {}
+            for stream in ("stdout", "stderr"):
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+                open_pipes.callback(os.close, read_end)
+                ends[stream] = (read_end, write_end)
+            async with self._resources.commands, create_task_group() as reading:
+                for stream, (read_end, _) in ends.items():
+                    show = partial(self._output.show, stream)
+                    reading.start_soon(relay, read_end, show, line_size)
+                try:
+                    fds = [*(write_end for _, write_end in ends.values()), *files]
+                    result: dict[str, Any] = await side.call(function, job, fds=fds)
+                finally:
+                    for _, write_end in ends.values():
+                        os.close(write_end)
+        return result
+
+    def check(self, result: dict[str, Any]) -> None:
+        """Raise CommandFailed if the command failed."""
+        if result["exit_status"] != 0:
+            raise CommandFailed(
+                f'process "{" ".join(self._argv)}" did not complete successfully:'
+                f" exit code: {result['exit_status']}",
+                exit_status=result["exit_status"],
+                output=tuple(self._output.last_lines),
+            )
 
 
 class _Output:

@@ -46,7 +46,7 @@ async def forwarded_agent(workspace: Workspace, agent: Path, mount: SshMount) ->
     holder = os.open(workspace.host_path(directory), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         listener = await create_unix_listener(f"/proc/self/fd/{holder}/agent", mode=0o666)
-        root = (await workspace.resources.inner.start()).root_id
+        root = 0 if workspace.roots else (await workspace.resources.inner.start()).root_id
         with suppress(PermissionError):
             os.chown(workspace.host_path(path), mount.uid or root, mount.gid or root)
             os.chmod(workspace.host_path(path), mount.mode)

@@ -17,6 +17,7 @@ Listing: TypeAlias = dict[str, bytes]
 """Path from the root to `ROW`; file names as str with surrogates."""
 
 _ROW = Struct("<IIIQqqQQ")
+_CHANGE_TIME = 5
 _TYPE, _DIRECTORY = 0o170000, 0o040000
 _MOST_OPEN = 128
 """Levels that are kept open; those above are found again by `..`."""
@@ -102,12 +103,18 @@ def is_directory(row: bytes) -> bool:
     return int.from_bytes(row[:4], "little") & _TYPE == _DIRECTORY
 
 
+def with_change_time_of(other: bytes, row: bytes) -> bytes:
+    """Return a row as if its entry had been changed when that of `other` was."""
+    values, newer = _ROW.unpack(row), _ROW.unpack(other)
+    return _ROW.pack(*values[:_CHANGE_TIME], newer[_CHANGE_TIME], *values[_CHANGE_TIME + 1 :])
+
+
 def outlive(listing: Listing) -> None:
     """Wait until a change would get a later ctime than anything in `listing` has.
 
     The kernel's clock for files ticks every few milliseconds: a file changed right after it was
     listed could have the same ctime as before. A clock that was set back is not waited for.
     """
-    newest = max((_ROW.unpack(row)[5] for row in listing.values()), default=0)
+    newest = max((_ROW.unpack(row)[_CHANGE_TIME] for row in listing.values()), default=0)
     while 0 <= newest - time.clock_gettime_ns(_COARSE_CLOCK) < _LONGEST_WAIT_NS:
         time.sleep(_PAUSE_SECONDS)

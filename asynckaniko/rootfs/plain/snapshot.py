@@ -11,7 +11,7 @@ from asynckaniko.rootfs.pack_layer import Packer
 from asynckaniko.rootfs.paths import READ_DIRECTORY, RootFS
 from asynckaniko.rootfs.plain.changes import Change, Changes, compare
 from asynckaniko.rootfs.plain.ignored import Ignored
-from asynckaniko.rootfs.plain.listing import Listing, outlive, take_listing
+from asynckaniko.rootfs.plain.listing import Listing, outlive, take_listing, with_change_time_of
 from asynckaniko.rootfs.tar_writer import TarWriter
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -34,7 +34,9 @@ def record(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, int]:
 def pack_changes(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """Write what changed at `root` since the listing fds[1] was made as a layer to fds[0].
 
-    `ignored` is as it was then; the rest and the result are as for `pack_layer.pack_upper`.
+    What is `ignored` is neither changed nor gone. Of `steady` directories, a change time alone is
+    none: only this program has changed them. The rest and the result are as for
+    `pack_layer.pack_upper`.
 
     Raises:
         StepFailed: the step left what no layer can hold.
@@ -49,7 +51,13 @@ def pack_changes(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, 
             fds[0], compression=arguments["compression"], level=arguments.get("level")
         ) as sink,
     ):
-        after = take_listing(tree.root, Ignored.of(arguments["ignored"]))
+        ignored = Ignored.of(arguments["ignored"])
+        after = take_listing(tree.root, ignored)
+        for path in [path for path in before.keys() - after.keys() if ignored.covers(path)]:
+            del before[path]
+        for path in arguments.get("steady", ()):
+            if path in before and path in after:
+                before[path] = with_change_time_of(after[path], before[path])
         tar = TarWriter(sink.write, clamp=arguments.get("clamp"))
         _pack(tree, compare(before, after), Packer(tar))
         tar.finish()

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[3]
 IMAGES = CACHE / "executor"
 VARIANTS = ("executor", "debug")
 EPOCH = "1700000000"
+_UNFINISHED = ("builds/*", "layers/.*")
 
 
 def _digest() -> str:
@@ -171,8 +172,11 @@ class Pod:
         return self.read_output()
 
     def leftovers(self) -> list[str]:
-        patterns = ("builds/*", "rootfs/builds/*", "blobs/ingest-*", "rootfs/layers/.*")
-        return [str(path) for pattern in patterns for path in self.state.glob(pattern)]
+        patterns = ["builds/*", "blobs/ingest-*"]
+        patterns += [f"{side}/{name}" for side in ("rootfs", "listed") for name in _UNFINISHED]
+        found = [path for pattern in patterns for path in self.state.glob(pattern)]
+        # Locks of caches stay: who waits for one must not find another file under its name.
+        return [str(path) for path in found if path.suffix != ".flock"]
 
 
 DirectoryFactory: TypeAlias = Callable[[], Path]

@@ -28,11 +28,9 @@ def test_flag_wins_over_variable() -> None:
     )
 
 
-@pytest.mark.parametrize("mode", ["single-id", "in-place", "chroot"])
+@pytest.mark.parametrize("mode", ["single-id"])
 def test_mode_to_come_is_refused_with_those_that_exist(mode: str) -> None:
-    with pytest.raises(
-        UsageError, match=f"--isolation={mode}: .* auto, userns, namespaces and none"
-    ):
+    with pytest.raises(UsageError, match=f"--isolation={mode}: .* auto, userns, .* and none"):
         read_isolation(mode, None, surroundings({}))
 
 
