@@ -37,7 +37,8 @@ class Descriptor:
             raise IntegrityError(f"{where}: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(f"{where}: not a descriptor: {str(document)[:200]}") from error
-        if type(size) is not int or not 0 <= size < 1 << 62 or not isinstance(media_type, str):
+        is_sized = type(size) is int and 0 <= size < 1 << 62
+        if not is_sized or not isinstance(media_type, str) or not _is_texts(annotations):
             raise IntegrityError(f"{where}: not a descriptor: {str(document)[:200]}")
         return cls(
             media_type,
@@ -64,3 +65,10 @@ class Descriptor:
 
     def as_type(self, media_type: str) -> Self:
         return replace(self, media_type=media_type)
+
+
+def _is_texts(annotations: Any) -> bool:
+    """Tell whether it is what annotations.md allows: texts by their name."""
+    return isinstance(annotations, dict) and all(
+        isinstance(value, str) for value in annotations.values()
+    )

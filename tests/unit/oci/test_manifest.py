@@ -62,6 +62,8 @@ def test_manifest_keeps_the_bytes_it_was_read_from() -> None:
         (manifest(layers=[{"digest": DIGEST}]), ""),
         (manifest(layers=[descriptor("x", size=-1)]), ""),
         (manifest(layers=[descriptor("x", size=True)]), ""),
+        (manifest(layers=[descriptor("x", annotations=["a"])]), ""),
+        (manifest(layers=[descriptor("x", annotations={"a": 1})]), ""),
         (manifest(layers={}), media_types.OCI_MANIFEST),
         ([], ""),
         ({"schemaVersion": 2}, media_types.OCI_MANIFEST),
