@@ -89,14 +89,11 @@ class PlainRoots:
     async def rehearse(self, side: "RootfsSide") -> None:
         """Change the root once, for nothing. Raises IsolationUnavailable."""
         check_chroot()
-        place = f"{self.workspace.root}/rehearsal"
-        await side.call(_MAKE, {"paths": [place]})
+        place = f"{self.workspace.root}-rehearsal"
         try:
             missing = await side.call(_REHEARSE, {"root": place})
         except HostError as error:
             raise IsolationUnavailable(f"mode {CHROOT}: {error.message}") from error
-        finally:
-            await side.call(_REMOVE, {"paths": [place]})
         self.notices.append(_WITHOUT_PROC)
         if missing:
             self.notices.append(_WITHOUT_DEVICES.format(", ".join(missing)))

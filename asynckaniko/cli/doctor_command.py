@@ -16,6 +16,8 @@ _MOST_COLUMNS = 100
 _MEANING = {
     "userns": "as a root that is nobody outside; needs no privilege",
     "namespaces": "as root of a Pod with users of its own (SYS_ADMIN)",
+    "in-place": "over this container's own files (executor image only)",
+    "chroot": "in a directory, by chroot; without /proc",
     "none": "not at all; everything else works, in any Pod",
 }
 

@@ -7,13 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asynckaniko.errors import HostError, IsolationUnavailable
+from asynckaniko.isolation import plain
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.isolation.namespaces import NAMESPACES, NONE, USERNS, Confinement, choose
+from asynckaniko.isolation.plain import CHROOT, IN_PLACE, PLAIN_MODES
 from asynckaniko.linux import capabilities
 
 _MODULES = ("asynckaniko.isolation.probe", "asynckaniko.isolation.rehearsal")
 _CHECK = "asynckaniko.isolation.probe:check_state_directory"
 _REHEARSAL = "asynckaniko.isolation.rehearsal"
+_PLAIN_STEP = "asynckaniko.isolation.plain_step"
+_ITS_OWN_ROOT = (
+    "a RUN uses this container's own files: it can see and change the executor's, with the "
+    "credentials among them; one stage at a time, one image at a time"
+)
+_NO_PROC = (
+    "a RUN has no /proc, so Java, ps, Go's os.Executable, bash's <( ), /dev/stdout and /dev/stderr "
+    "fail"
+)
 _MASKED_PROC = (
     "in a RUN, ps and top list the processes of the Pod and not their own, because Kubernetes "
     "hides parts of /proc. Few builds mind. --pid=shared makes them work, at a price; so does "
@@ -55,7 +66,7 @@ class Examination:
     """What was found.
 
     `surroundings` are facts about this process, by name; `modes` go from strong to weak.
-    `for_commands` is what `auto` uses for a build with RUN, empty if there is no way, and
+    `for_commands` is what `auto` uses for a single build with RUN, empty if there is no way, and
     `for_files` what it uses for others.
     """
 
@@ -64,12 +75,13 @@ class Examination:
 
     @property
     def for_commands(self) -> str:
-        wanted = choose()
-        return wanted if any(mode.works for mode in self.modes if mode.mode == wanted) else ""
+        working = {mode.mode for mode in self.modes if mode.works}
+        return next((mode for mode in (choose(), *PLAIN_MODES) if mode in working), "")
 
     @property
     def for_files(self) -> str:
-        return self.for_commands or NONE
+        found = self.for_commands
+        return NONE if not found or found in PLAIN_MODES else found
 
 
 async def examine(directory: Path) -> Examination:
@@ -82,6 +94,7 @@ async def examine(directory: Path) -> Examination:
             # The build's root must be able to pass through to its own directory.
             os.chmod(place, 0o711)  # noqa: S103
             modes = [await _try(Path(place), mode) for mode in (USERNS, NAMESPACES)]
+            modes += [_look_in_place(), await _try_chroot(Path(place))]
     except OSError as error:
         raise HostError(f"{directory}: {error.strerror}") from error
     modes.append(ModeReport(NONE, works=True, runs_commands=False))
@@ -107,11 +120,43 @@ async def _try(directory: Path, mode: str) -> ModeReport:
             finally:
                 await server.call(f"{_REHEARSAL}:clear", {})
     except IsolationUnavailable as error:
-        return ModeReport(
-            mode, works=False, reason=error.message, refusal=error.refusal, pod=error.pod
-        )
+        return _refused(mode, error)
     except HostError as error:
         return ModeReport(mode, works=False, reason=error.message)
+
+
+def _look_in_place() -> ModeReport:
+    """Say whether `/` may be taken for a root filesystem; that cannot be tried."""
+    try:
+        plain.check_in_place()
+    except IsolationUnavailable as error:
+        return _refused(IN_PLACE, error)
+    return ModeReport(IN_PLACE, works=True, limits=(_ITS_OWN_ROOT, *_missing_for_files()))
+
+
+async def _try_chroot(directory: Path) -> ModeReport:
+    place = directory / CHROOT
+    place.mkdir()
+    try:
+        plain.check_chroot()
+        async with ForkServer.start(
+            directory=place, preload=[_PLAIN_STEP], namespaces=False
+        ) as server:
+            await server.call(f"{_PLAIN_STEP}:rehearse_chroot", {"root": "root"})
+    except IsolationUnavailable as error:
+        return _refused(CHROOT, error)
+    except HostError as error:
+        return ModeReport(CHROOT, works=False, reason=error.message)
+    return ModeReport(CHROOT, works=True, limits=(_NO_PROC, *_missing_for_files()))
+
+
+def _refused(mode: str, error: IsolationUnavailable) -> ModeReport:
+    return ModeReport(mode, works=False, reason=error.message, refusal=error.refusal, pod=error.pod)
+
+
+def _missing_for_files() -> tuple[str, ...]:
+    missing = plain.missing_for_files()
+    return (missing,) if missing else ()
 
 
 async def _limits(server: ForkServer) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from asynckaniko.isolation.command import Command, execute
 from asynckaniko.isolation.swaps import swapped_in
 from asynckaniko.linux import capabilities, processes, seccomp
 from asynckaniko.linux.capabilities import Capability
+from asynckaniko.linux.remove import remove
 
 _ALLOWED = capabilities.DOCKER_DEFAULT - {Capability.MKNOD}
 """Nobody may make devices in the other modes either."""
@@ -111,13 +112,20 @@ def furnish(arguments: Mapping[str, Any], fds: Sequence[int]) -> list[str]:
 
 
 def rehearse_chroot(arguments: Mapping[str, Any], fds: Sequence[int]) -> list[str]:
-    """Furnish and enter `root`, an empty directory; return what `furnish` does. A job.
+    """Make, furnish and enter the directory `root`, and remove it. A job.
 
-    Raises OSError where the root cannot be changed.
+    Returns what `furnish` does. Raises OSError where the root cannot be changed.
     """
-    missing = furnish(arguments, fds)
-    with _changed_root(arguments["root"]):
-        return missing
+    root = arguments["root"]
+    os.mkdir(root, 0o755)
+    try:
+        missing = furnish(arguments, fds)
+        with _changed_root(root):
+            return missing
+    finally:
+        parent = os.open(os.path.dirname(root) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        remove(os.fsencode(os.path.basename(root)), parent)
+        os.close(parent)
 
 
 @contextmanager

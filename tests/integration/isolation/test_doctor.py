@@ -21,8 +21,11 @@ async def test_unrestricted_machine_can_do_all_and_stays_as_it_was(tmp_path: Pat
     assert [(report.mode, report.works, len(report.limits)) for report in found.modes] == [
         ("userns", True, 0),
         ("namespaces", True, 1),
+        ("in-place", False, 0),
+        ("chroot", True, 1),
         ("none", True, 0),
     ]
+    assert "only in a container of the executor image" in found.modes[2].reason
     assert found.modes[1].limits[0].startswith("commands would run as root of the machine")
     assert (found.for_commands, found.for_files) == ("userns", "userns")
     assert os.listdir(tmp_path) == []
@@ -65,5 +68,7 @@ def test_ordinary_user_learns_what_is_missing(run: Run) -> None:
     assert not found["namespaces"]["works"]
     assert found["namespaces"]["refusal"] == "EPERM"
     assert "hostUsers: false\n" in found["namespaces"]["pod"]
+    assert found["chroot"]["refusal"] == "EPERM"
+    assert "runAsUser: 0" in found["chroot"]["pod"]
     assert found["none"]["works"]
     assert dict(outcome["surroundings"])["capabilities"] == "none"
