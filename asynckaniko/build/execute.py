@@ -231,8 +231,8 @@ async def run_stages(run: BuildRun, damaged: set[str]) -> BuildResult:
 async def _enter(run: BuildRun) -> None:
     """Decide where the build's files are, and tell what commands will miss."""
     await run.workspace.side()
-    for notice in run.workspace.roots.notices if run.workspace.roots else ():
-        run.emit(BuildWarning(notice))
+    if run.workspace.roots is not None:
+        run.workspace.roots.announce(run.emit)
 
 
 def _base_directory(request: BuildRequest) -> BaseDirectory | None:

@@ -16,7 +16,7 @@ from anyio import Lock, move_on_after, sleep
 
 from asynckaniko.build.layers import ImageLayer
 from asynckaniko.errors import HostError, IsolationUnavailable
-from asynckaniko.events import BuildWarning
+from asynckaniko.events import BuildWarning, EventSink
 from asynckaniko.isolation.plain import CHROOT, RUNTIME, check_chroot
 
 if TYPE_CHECKING:
@@ -98,8 +98,15 @@ class PlainRoots:
         if missing:
             self.notices.append(_WITHOUT_DEVICES.format(", ".join(missing)))
 
+    def announce(self, emit: EventSink) -> None:
+        """Tell once what commands will miss."""
+        notices, self.notices = self.notices, []
+        for notice in notices:
+            emit(BuildWarning(notice))
+
     async def root_for(self, stage: "StageRun") -> PlainRoot:
         """Return the tree of a stage, with all its layers so far."""
+        self.announce(stage.run.emit)
         if self.mode == CHROOT:
             root = stage.plain_root
             if root is None:

@@ -72,3 +72,97 @@ def run(bench: Workbench, busybox_layout: Path, *arguments: str) -> Finished:
     context = f"base=oci-layout://{busybox_layout}"
     command = bench.command("--isolation=chroot", "--no-push", "--build-context", context)
     return bench.run([*command, "--progress=plain", *arguments])
+
+
+ESCAPES = {
+    "second chroot": "mkdir /x && ! chroot /x true && ! chroot / true",
+    "parent directories": "! test -e /../../../../../etc/debian_version",
+    "devices": "! mknod /disk b 8 0 && ! mknod /mem c 1 1",
+    "mounts": "! mount -t tmpfs none /tmp && ! mount -t proc proc /proc",
+    "namespaces": "! unshare -U true && ! unshare -m true",
+    "signals to all": "! kill -9 -1",
+    "signals to the executor": "! kill -9 $PPID && ! kill -0 1",
+    "descriptors": 'test -z "$(ls /proc)" && ! readlink /dev/fd/3',
+    "environment": 'test -z "$EXECUTOR_SECRET"',
+}
+
+
+@pytest.mark.parametrize("command", ESCAPES.values(), ids=ESCAPES)
+def test_command_does_not_get_out(bench: Workbench, busybox_layout: Path, command: str) -> None:
+    bench.write(f"FROM base\nRUN {command}\n")
+
+    done = run(bench, busybox_layout)
+
+    assert done.exit_code == 0, done.said
+
+
+def test_nothing_that_a_command_started_outlives_it(bench: Workbench, busybox_layout: Path) -> None:
+    mark = f"{os.getpid()}4321"
+    bench.write(f"FROM base\nRUN (setsid sleep {mark} &) ; nohup sleep {mark} & sleep {mark} &\n")
+
+    done = run(bench, busybox_layout)
+
+    assert done.exit_code == 0, done.said
+    assert not [
+        path
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if mark.encode() in read_if_there(path)
+    ]
+
+
+def read_if_there(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def test_command_without_network_reaches_none(bench: Workbench, busybox_layout: Path) -> None:
+    bench.write("FROM base\nRUN --network=none ! ping -c 1 -w 1 127.0.0.1 2> /said; cat /said\n")
+
+    done = run(bench, busybox_layout)
+
+    assert done.exit_code == 0, done.said
+    assert "unreachable" in done.said
+
+
+def test_what_breaks_is_said_before_the_first_command(
+    bench: Workbench, busybox_layout: Path
+) -> None:
+    bench.write("FROM base\nRUN echo the command\n")
+
+    done = run(bench, busybox_layout)
+
+    assert done.said.index("without /proc") < done.said.index("the command\n")
+
+
+def test_failure_has_the_exit_status_and_leaves_nothing(
+    bench: Workbench, busybox_layout: Path
+) -> None:
+    bench.write("FROM base\nRUN --mount=type=tmpfs,target=/tmp exit 7\n")
+
+    done = run(bench, busybox_layout)
+
+    assert "exit code: 7" in done.stderr
+    assert os.listdir(bench.state / "listed/builds") == []
+
+
+def test_packages_install_with_their_users_and_capabilities(
+    bench: Workbench, debian_layout: Path
+) -> None:
+    bench.write(
+        "FROM base\nRUN apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install"
+        " -q -y --no-install-recommends iputils-ping dbus\n"
+    )
+
+    image = bench.build_layout(
+        "--isolation=chroot", "--build-context", f"base=oci-layout://{debian_layout}"
+    )
+
+    packages = image.layers[-1]
+    # cap_net_raw=ep, struct vfs_cap_data
+    assert packages["usr/bin/ping"].xattrs["security.capability"][4:8] == bytes([0, 32, 0, 0])
+    helper = packages["usr/lib/dbus-1.0/dbus-daemon-launch-helper"]
+    assert helper.permissions == "-rwsr-xr--"
+    assert f"messagebus:x:{helper.gid}:" in packages["etc/group"].content.decode()
+    assert not [path for path in packages if path.startswith("dev/") or path == "etc/resolv.conf"]
