@@ -129,7 +129,7 @@ def test_command_without_network_reaches_none(bench: Workbench, busybox_layout: 
 def test_what_breaks_is_said_before_the_first_command(
     bench: Workbench, busybox_layout: Path
 ) -> None:
-    bench.write("FROM base\nRUN echo the command\n")
+    bench.write("FROM base\nRUN echo the comm''and\n")
 
     done = run(bench, busybox_layout)
 
