@@ -3,7 +3,7 @@
 import gzip
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,8 @@ MODES: Mapping[str, Sequence[str]] = {
 }
 """The modes in which commands run in each Pod; they are refused in the others."""
 CELLS = [(name, mode) for name, modes in MODES.items() for mode in modes]
+PACKAGE_CELLS = [*((name, "auto") for name in MODES), ("runtime-default", "chroot")]
+"""What every Pod does by itself, and the mode that no Pod does."""
 REFUSALS: Mapping[str, str] = {
     "restricted": r"no subordinate ids|seccompProfile",
     "restricted-unconfined": r"allowPrivilegeEscalation: true",
@@ -173,15 +175,17 @@ def files(image: ReadImage) -> list[str]:
     return sorted(re.sub(r"^(\S+ \S+ d.*?:\d+) \d+", r"\1", line) for line in listing(image))
 
 
-def installed(image: ReadImage) -> list[str]:
-    """Show the image with its packages, but for times, and what every installation has anew.
+def installed(image: ReadImage, paths: Iterable[str]) -> list[str]:
+    """Show what packages have made of `paths`, but for times, and what every installation has anew.
 
-    Not the layer: an overlay has files in it that were opened to be written, but were not.
+    As the image has it in the end: an overlay also holds what was only opened for writing.
     """
+    tree = image.tree
+    found = ((path, tree[path]) for path in sorted(paths) if path in tree)
     return [
         f"{path} {entry.permissions} {entry.uid}:{entry.gid} {entry.target} {dict(entry.xattrs)}"
         f" {'' if path.startswith(ALWAYS_NEW) else digest(entry.content)[7:19]}"
-        for path, entry in sorted(image.tree.items())
+        for path, entry in found
     ]
 
 
@@ -224,7 +228,7 @@ def test_commands_leave_owners_modes_and_capabilities(
     assert not [path for path in image.tree if path.startswith("removed")]
 
 
-@pytest.mark.parametrize(("name", "mode"), CELLS)
+@pytest.mark.parametrize(("name", "mode"), PACKAGE_CELLS)
 def test_packages_install_with_their_users_and_capabilities(
     name: str, mode: str, pod: PodFactory, debian: str, packages: ReadImage
 ) -> None:
@@ -239,7 +243,24 @@ def test_packages_install_with_their_users_and_capabilities(
     assert helper.permissions == "-rwsr-xr--"
     assert f"messagebus:x:{helper.gid}:" in layer["etc/group"].content.decode()
     assert helper.uid == 0
-    assert installed(image) == installed(packages)
+    paths = {*layer, *packages.layers[-1]}
+    assert installed(image, paths) == installed(packages, paths)
+
+
+def test_where_capabilities_are_missing_packages_install_with_a_warning(
+    pod: PodFactory, debian: str
+) -> None:
+    """Root with five capabilities under RuntimeDefault: in-place, without SETFCAP and FSETID."""
+    there = pod("five-caps-runtime-default")
+    there.write(PACKAGES.format(debian=debian))
+
+    done = there.run("--no-push", "--oci-layout-path=/output/image", "--insecure-pull")
+
+    assert done.exit_code == 0, done.said
+    assert "add FSETID, SETFCAP to the container's capabilities" in done.stderr
+    ping = there.read_output().tree["usr/bin/ping"]
+    # What the package does where setcap fails (iputils-ping.postinst).
+    assert (ping.permissions, ping.xattrs) == ("-rwsr-xr-x", {})
 
 
 @pytest.mark.parametrize(("name", "mode"), CELLS)
