@@ -250,9 +250,12 @@ def test_packages_install_with_their_users_and_capabilities(
 def test_where_capabilities_are_missing_packages_install_with_a_warning(
     pod: PodFactory, debian: str
 ) -> None:
-    """Root with five capabilities under RuntimeDefault: in-place, without SETFCAP and FSETID."""
+    """Root with five capabilities under RuntimeDefault: in-place, without SETFCAP and FSETID.
+
+    Packages that add users fail there: groupadd wants AUDIT_WRITE.
+    """
     there = pod("five-caps-runtime-default")
-    there.write(PACKAGES.format(debian=debian))
+    there.write(PACKAGES.format(debian=debian).replace(" dbus", ""))
 
     done = there.run("--no-push", "--oci-layout-path=/output/image", "--insecure-pull")
 
