@@ -76,31 +76,26 @@ def kill_tree(pid: int) -> None:
     anything: then what is started below it stays below it, in whatever session. It is stopped
     first and killed last, so that nothing leaves the tree meanwhile. All others are stopped until
     nothing new appears, and then killed: a fork cannot run away from the kill. That is repeated
-    until nothing lives, for processes can continue each other. What was killed is left for the
+    until nothing appears that was not killed, for processes can continue each other. One that
+    hangs in the kernel, on a dead disk say, is not waited for. What was killed is left for the
     caller, or the subreaper above it, to reap.
     """
     _send(pid, signal.SIGSTOP)
-    while living := {process for process in descendants(pid) if not _is_zombie(process)}:
+    killed: set[int] = set()
+    while found := set(descendants(pid)) - killed:
         stopped: set[int] = set()
-        while living:
-            for process in living:
+        while found:
+            for process in found:
                 _send(process, signal.SIGSTOP)
-            stopped |= living
+            stopped |= found
             time.sleep(_PAUSE_SECONDS)
-            living = set(descendants(pid)) - stopped
+            found = set(descendants(pid)) - killed - stopped
         for process in stopped:
             _send(process, signal.SIGKILL)
+        killed |= stopped
+        # A child whose parent dies while the tree is read could be seen below neither.
+        time.sleep(_PAUSE_SECONDS)
     _send(pid, signal.SIGKILL)
-
-
-def _is_zombie(pid: int) -> bool:
-    """Tell whether nothing is left of a process but its number, or not even that."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as status:
-            state = status.read().rpartition(b")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return state in {b"Z", b"X"}
 
 
 def _send(pid: int, number: signal.Signals) -> None:
