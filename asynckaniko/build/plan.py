@@ -95,10 +95,13 @@ class Plan:
     def has_readers(self, index: int) -> bool:
         """Tell whether a later stage looks at the files that stage `index` leaves."""
         needed = self.needed()
-        if any(index in self.stages[other].uses() for other in needed):
-            return True
-        children = [i for i in needed if self.stages[i].base == FromStage(index)]
-        return any(self.stages[i].looks_at_files() or self.has_readers(i) for i in children)
+        read = {used for other in needed for used in self.stages[other].uses()}
+        # A base comes before the stages on it: from the last to the first, one pass is enough.
+        for other in sorted(needed, reverse=True):
+            stage = self.stages[other]
+            if isinstance(stage.base, FromStage) and (other in read or stage.looks_at_files()):
+                read.add(stage.base.index)
+        return index in read
 
     def needed(self) -> set[int]:
         """List the stages that have to be carried out: cached steps need nothing of others."""
