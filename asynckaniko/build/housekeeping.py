@@ -126,7 +126,7 @@ class Housekeeping:
                 return self._take_layer(item)
             case "listed":
                 return self._take_list(item)
-            case "mount":
+            case "mount" | "plain mount":
                 return self._take_mount(item)
 
     def _take_blob(self, item: Stored) -> list[str] | None:
@@ -172,7 +172,12 @@ class Housekeeping:
         try:
             # Commands that have it mounted hold the lock together.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            trash = [self._out_of_sight("caches", item.name)]
+            trash = []
+            if item.kind == "mount":
+                trash.append(self._out_of_sight("caches", item.name))
+            else:
+                # The files are those of this process's user.
+                shutil.rmtree(self._state.listed / "caches" / item.name)
             note.unlink()
         except (BlockingIOError, FileNotFoundError):
             return None

@@ -8,10 +8,13 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
+from asynckaniko.rootfs.usage import measure_tree
 from asynckaniko.store.state import StateDirectory
 
-Kind: TypeAlias = Literal["layer", "base", "unpacked", "listed", "mount"]
-"""A cached layer's blob; a base's blob; a layer as a directory, or as a list; a mount's cache."""
+Kind: TypeAlias = Literal["layer", "base", "unpacked", "listed", "mount", "plain mount"]
+"""A cached layer's blob; a base's blob; a layer as a directory, or as a list; a mount's cache,
+and one of builds without namespaces."""
+MOUNT_KINDS = frozenset(("mount", "plain mount"))
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -70,7 +73,8 @@ class Contents:
         made = {entry.diff_id: entry.what for entry in entries}
         contents.stored += _unpacked("unpacked", state.rootfs / "layers", made)
         contents.stored += _unpacked("listed", state.listed / "layers", made)
-        contents.stored += _mounts(state)
+        contents.stored += _mounts("mount", state.rootfs / "caches", state.mounts)
+        contents.stored += _mounts("plain mount", state.listed / "caches", state.mounts)
         return contents
 
     def _add_blob(self, name: str, path: Path, entries: list[_Entry]) -> None:
@@ -148,11 +152,11 @@ def _unpacked(kind: Kind, directory: Path, made: Mapping[str, str]) -> Iterator[
         )
 
 
-def _mounts(state: StateDirectory) -> Iterator[Stored]:
-    for path in _children(state.rootfs / "caches"):
+def _mounts(kind: Kind, directory: Path, notes: Path) -> Iterator[Stored]:
+    for path in _children(directory):
         if path.name.startswith("."):
             continue
-        note = state.mounts / path.name
+        note = notes / path.name
         try:
             status, what = note.stat(), note.read_text(errors="replace")
         except FileNotFoundError:
@@ -161,9 +165,10 @@ def _mounts(state: StateDirectory) -> Iterator[Stored]:
             except FileNotFoundError:
                 continue
         yield Stored(
-            kind="mount",
+            kind=kind,
             name=path.name,
-            size=-1,
+            # Those in namespaces may belong to ids that are nobody's here.
+            size=-1 if kind == "mount" else measure_tree(str(path)),
             created=status.st_mtime,
             last_used=max(status.st_mtime, status.st_atime),
             what=what,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from asynckaniko.cache.contents import Stored
+from asynckaniko.cache.contents import MOUNT_KINDS, Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,8 @@ def choose(stored: Sequence[Stored], bounds: Bounds, *, in_use_since: float) -> 
     removable = _named(item for item in stored if item.last_used < in_use_since)
     if bounds.everything:
         return list(removable.values())
-    layers = [item for item in stored if item.kind != "mount"]
-    mounts = [item for item in stored if item.kind == "mount"]
+    layers = [item for item in stored if item.kind not in MOUNT_KINDS]
+    mounts = [item for item in stored if item.kind in MOUNT_KINDS]
     chosen: dict[tuple[str, str], Stored] = {}
     if bounds.used_since is not None:
         old = (item for item in removable.values() if item.last_used < bounds.used_since)

@@ -22,6 +22,7 @@ _KINDS = {
     "unpacked": "unpacked",
     "listed": "listed",
     "mount": "cache mount",
+    "plain mount": "cache mount",
 }
 _Result = TypeVar("_Result")
 

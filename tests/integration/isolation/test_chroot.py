@@ -1,9 +1,11 @@
 """Commands in a root filesystem that is a plain directory, entered by chroot."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.integration.conftest import Finished, Workbench
@@ -166,3 +168,25 @@ def test_packages_install_with_their_users_and_capabilities(
     assert helper.permissions == "-rwsr-xr--"
     assert f"messagebus:x:{helper.gid}:" in packages["etc/group"].content.decode()
     assert not [path for path in packages if path.startswith("dev/") or path == "etc/resolv.conf"]
+
+
+def test_caches_of_mounts_are_kept_listed_and_pruned(
+    bench: Workbench, busybox_layout: Path
+) -> None:
+    program = [sys.executable, "-m", "asynckaniko", "cache"]
+    state = ("--state-dir", str(bench.state))
+    bench.write(
+        "FROM base\nRUN --mount=type=cache,target=/c cat /c/* > /was; echo kept > /c/file\n"
+    )
+    run(bench, busybox_layout)
+    bench.write("FROM base\nRUN --mount=type=cache,target=/c grep kept /c/file\n")
+
+    again = run(bench, busybox_layout)
+    listed = bench.run([*program, "list", "--format=json", *state]).stdout.splitlines()
+    pruned = bench.run([*program, "prune", "--all", *state])
+
+    assert again.exit_code == 0, again.said
+    (cache,) = [item for item in map(orjson.loads, listed) if item["kind"] == "plain mount"]
+    assert cache["size"] > 0
+    assert pruned.exit_code == 0, pruned.said
+    assert os.listdir(bench.state / "listed/caches") == []
