@@ -1,7 +1,6 @@
 """Numbers of system calls, from unistd.h of each architecture.
 
-A name is that of the call with the widest ids: what 32-bit programs call chown32 is in `chown`
-beside the old call with ids of 16 bits.
+A name stands for all calls that do the same: fcntl64 of 32-bit programs is in `fcntl`.
 """
 
 import platform
@@ -17,7 +16,6 @@ _EVERYWHERE = {
     "clone3": (435,),
     "pidfd_getfd": (438,),
     "process_madvise": (440,),
-    "setxattrat": (463,),
 }
 """Calls from 5.1 on have one number on all machines."""
 

@@ -14,10 +14,9 @@ Rules: TypeAlias = Callable[[Abi], bytes]
 
 _LOAD, _RETURN = 0x20, 0x06
 _JUMP, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT = 0x05, 0x15, 0x35, 0x45
-_AND = 0x54
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _ARGUMENT_SIZE, _INSTRUCTION_SIZE = 8, 8
-_ALLOW, _NOTIFY, _ERROR = 0x7FFF0000, 0x7FC00000, 0x00050000
+_ALLOW, _ERROR = 0x7FFF0000, 0x00050000
 _FURTHEST = 255
 """Instructions that a conditional jump can leave out; `_JUMP` has no limit."""
 _X32 = 0x40000000
@@ -49,12 +48,12 @@ def when_called(numbers: Collection[int], *tests: bytes) -> bytes:
     return code + _skip(body)
 
 
-def if_argument(index: int, values: Collection[int], then: bytes, *, mask: int = -1) -> bytes:
-    """Make a test: do `then` if the low 32 bits of an argument, under `mask`, are in `values`.
+def if_argument(index: int, values: Collection[int], then: bytes) -> bytes:
+    """Make a test: do `then` if the low 32 bits of an argument are in `values`.
 
     Negative values stand for their 32 bits. `then` must end in a return.
     """
-    code = _argument(index, mask)
+    code = _argument(index)
     for value in sorted({value & 0xFFFFFFFF for value in values}):
         code += _instruction(_JUMP_EQUAL, value, 0, length(then)) + then
     return code
@@ -62,7 +61,7 @@ def if_argument(index: int, values: Collection[int], then: bytes, *, mask: int =
 
 def unless_argument(index: int, values: Collection[int], then: bytes) -> bytes:
     """Make a test: do `then` if the low 32 bits of an argument are not in `values`."""
-    code = _argument(index, -1)
+    code = _argument(index)
     known = sorted({value & 0xFFFFFFFF for value in values})
     for left, value in zip(range(len(known), 0, -1), known, strict=True):
         code += _instruction(_JUMP_EQUAL, value, left - 1 + length(then), 0)
@@ -71,17 +70,12 @@ def unless_argument(index: int, values: Collection[int], then: bytes) -> bytes:
 
 def if_any_bit(index: int, bits: int, then: bytes) -> bytes:
     """Make a test: do `then` if any of `bits` is set in the argument."""
-    return _argument(index, -1) + _instruction(_JUMP_ANY_BIT, bits, 0, length(then)) + then
+    return _argument(index) + _instruction(_JUMP_ANY_BIT, bits, 0, length(then)) + then
 
 
 def refuse(number: int) -> bytes:
-    """Answer with errno `number`, or with success and no effect if that is 0."""
+    """Answer with errno `number`."""
     return _instruction(_RETURN, _ERROR | number)
-
-
-def notify() -> bytes:
-    """Let the holder of the filter's listener answer."""
-    return _instruction(_RETURN, _NOTIFY)
 
 
 def allow() -> bytes:
@@ -94,10 +88,9 @@ def length(code: bytes) -> int:
     return len(code) // _INSTRUCTION_SIZE
 
 
-def _argument(index: int, mask: int) -> bytes:
+def _argument(index: int) -> bytes:
     # The low half comes first: none of the architectures with a table is big-endian.
-    code = _instruction(_LOAD, _FIRST_ARGUMENT + _ARGUMENT_SIZE * index)
-    return code if mask == -1 else code + _instruction(_AND, mask)
+    return _instruction(_LOAD, _FIRST_ARGUMENT + _ARGUMENT_SIZE * index)
 
 
 def _skip(body: bytes) -> bytes:

@@ -14,8 +14,8 @@ from asynckaniko.linux import abi, bpf, syscalls
 from asynckaniko.linux.abi import Abi
 
 _SET_MODE_FILTER = 1
-_SPECULATION_ALLOWED, _NEW_LISTENER = 1 << 2, 1 << 3
-"""Without the first, kernels before 5.16 slow every filtered process down against Spectre."""
+_SPECULATION_ALLOWED = 1 << 2
+"""Without it, kernels before 5.16 slow every filtered process down against Spectre."""
 _SYS_SOCKET = 1
 """Number of socket among the calls that socketcall(2) bundles."""
 _OTHER_THAN_NETWORK = (socket.AF_UNIX, socket.AF_NETLINK, socket.AF_ALG)
@@ -104,14 +104,6 @@ def protect(processes: Collection[int], *, threads: Collection[int] = ()) -> Non
     _require(lambda interface: _guard_rules(interface, protected))
 
 
-def install_with_listener(code: bytes) -> int:
-    """Install the program `code`, and return the descriptor on which its notifications arrive.
-
-    Raises OSError: EBUSY when the process has such a filter already.
-    """
-    return _install(code, flags=_NEW_LISTENER)
-
-
 def _require(rules: bpf.Rules) -> None:
     interfaces = abi.of_this_machine()
     if not interfaces:
@@ -119,9 +111,9 @@ def _require(rules: bpf.Rules) -> None:
     _install(bpf.program(interfaces, rules, otherwise=bpf.refuse(errno.ENOSYS)))
 
 
-def _install(code: bytes, *, flags: int = 0) -> int:
+def _install(code: bytes) -> None:
     program = _Program(bpf.length(code), code)
-    return syscalls.seccomp(_SET_MODE_FILTER, _SPECULATION_ALLOWED | flags, ctypes.byref(program))
+    syscalls.seccomp(_SET_MODE_FILTER, _SPECULATION_ALLOWED, ctypes.byref(program))
 
 
 def _restrictions(interface: Abi) -> bytes:

@@ -139,11 +139,8 @@ def prctl(option: int, *arguments: int) -> None:
     _check(_libc.prctl(option, *padded), f"prctl({option})")
 
 
-def seccomp(operation: int, flags: int, argument: Any) -> int:
-    """Call seccomp(2) and return its answer, a descriptor if a listener was asked for."""
-    result = int(_syscall(_NUMBERS["seccomp"], operation, flags, argument))
-    _check(result, "seccomp")
-    return result
+def seccomp(operation: int, flags: int, argument: Any) -> None:
+    _check(_syscall(_NUMBERS["seccomp"], operation, flags, argument), "seccomp")
 
 
 def capget(header: ctypes.Structure, data: ctypes.Array[Any]) -> None:
