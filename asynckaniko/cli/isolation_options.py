@@ -20,8 +20,9 @@ def isolation_flags(flag: Callable[..., Flag]) -> list[Flag]:
             value=Value("MODE"),
             default="auto",
             variable=_VARIABLE,
-            help="How RUN is kept from this machine: auto, userns, namespaces, or none, which "
-            "builds without RUN and needs no privilege; `asynckaniko doctor` tells what works.",
+            help="How RUN is kept from this machine: auto, userns, namespaces, in-place, chroot, "
+            "or none, which builds without RUN and needs no privilege; `asynckaniko doctor` tells "
+            "what works.",
         ),
         flag(
             "--pid",

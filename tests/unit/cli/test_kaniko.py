@@ -373,3 +373,53 @@ def test_version_has_kanikos_form(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_duration_is_gos(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_paths_can_be_ignored_in_mode_in_place_only() -> None:
+    with pytest.raises(UsageError, match="--isolation=in-place"):
+        Ran("--no-push", "--ignore-path=/a")
+
+    by_flag = Ran("--no-push", "--ignore-path=/a", "--ignore-path=/b/*", "--isolation=in-place")
+    by_variable = Ran(
+        "--no-push", "--ignore-path=/a", environment={"ASYNCKANIKO_ISOLATION": "in-place"}
+    )
+
+    assert by_flag.request.in_place.ignored_paths == ("/a", "/b/*")
+    assert by_variable.request.in_place.ignored_paths == ("/a",)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "expected"),
+    [
+        ([], {}, False),
+        (["--cleanup"], {}, True),
+        ([], {"KANIKO_CLEANUP": "true"}, True),
+        (["--cleanup=false"], {"KANIKO_CLEANUP": "true"}, False),
+    ],
+)
+def test_flag_for_cleaning_up_wins_over_its_variable(
+    words: list[str], environment: dict[str, str], *, expected: bool
+) -> None:
+    assert Ran("--no-push", *words, environment=environment).request.in_place.clean_up is expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], True),
+        (["--ignore-var-run=false"], False),
+        (["--whitelist-var-run=false"], False),
+        (["--whitelist-var-run"], True),
+    ],
+)
+def test_changes_in_var_run_are_ignored_unless_it_is_refused(
+    words: list[str], *, expected: bool
+) -> None:
+    assert Ran("--no-push", *words).request.in_place.ignores_var_run is expected
+
+
+def test_one_image_may_be_built_without_namespaces() -> None:
+    settings = Ran("--no-push").builder.settings
+
+    assert settings is not None
+    assert settings.isolation.may_be_plain
