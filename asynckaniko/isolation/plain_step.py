@@ -79,7 +79,7 @@ def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
             _end_all()
     return {
         "exit_status": status,
-        "restored": [*swapped.restored, *swapped.stubs],
+        "restored": swapped.restored,
         "touched": swapped.parents,
     }
 

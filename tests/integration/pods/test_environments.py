@@ -91,10 +91,11 @@ RUN --mount=type=bind,source=one,target=/in/one \
     --mount=type=ssh \
     set -e; cat /in/one /in/tool > /seen; ls -A /tmp >> /seen; echo ${{#TOKEN}} >> /seen; \
     wc -c < /run/token >> /seen; test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK >> /seen; \
-    echo x > /whole/x; echo x > /tmp/x; echo kept > /var/cache/app/kept
+    echo x > /whole/x; echo x > /tmp/x; echo kept > /var/cache/app/kept; \\
+    echo own > /run/own
 RUN --mount=type=cache,target=/var/cache/app \
     --mount=type=bind,from=tools,target=/whole \
-    cat /var/cache/app/kept > /kept; ls -A /whole /tmp > /listed; mkdir -p /run/own
+    cat /var/cache/app/kept > /kept; ls -A /whole /tmp > /listed; touch /run/own2
 """
 FILES = {"one": "1\n", "two": "2\n"}
 CAPABILITY = bytes.fromhex("0000000200200000000000000000000000000000")
@@ -291,9 +292,10 @@ def test_mounts_show_what_they_should_and_leave_nothing(
         *("1", "tool", str(size), str(size)),
         "/run/buildkit/ssh_agent.7",
     ]
-    assert sorted(first) == ["seen"]
+    # What a command writes beside a mount is its own, also in a directory made for the mount.
+    assert sorted(first) == ["run", "run/own", "seen"]
     assert second["kept"].content == b"kept\n"
-    assert sorted(second) == ["kept", "listed", "run", "run/own"]
+    assert sorted(second) == ["kept", "listed", "run", "run/own2"]
     assert " x" not in second["listed"].content.decode().replace("\n", " ")
     assert facts(image, "tmp", "var") == {
         "tmp": ("drwxrwxrwt", 0, 0),
