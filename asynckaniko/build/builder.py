@@ -29,6 +29,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from asynckaniko.build.base_layers import BaseLayers
 from asynckaniko.build.execute import execute
 from asynckaniko.build.housekeeping import Housekeeping
+from asynckaniko.build.plain_roots import put_back
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.build.sides import LazyServer, ListedSide, NamespacedSide
 from asynckaniko.build.workspace import Resources
@@ -160,7 +161,9 @@ class Builder:
             settings = self._settings
             limits = settings.limits
             disk = CapacityLimiter(limits.disk_threads)
-            state = await to_thread.run_sync(StateDirectory, settings.state_dir, limiter=disk)
+            state = await to_thread.run_sync(
+                partial(StateDirectory, put_back=put_back), settings.state_dir, limiter=disk
+            )
             # First, so last to end: what is cancelled meanwhile cleans up after itself there.
             serving = await entering.enter_async_context(create_task_group())
             outer = LazyServer(partial(_start_outer, state), serving)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from anyio import CapacityLimiter, Lock, create_task_group, to_thread
 
+from asynckaniko.build.plain_roots import put_back
 from asynckaniko.build.sides import LazyServer
 from asynckaniko.cache.contents import Contents, Stored
 from asynckaniko.cache.eviction import Bounds, choose
@@ -59,7 +60,9 @@ class Housekeeping:
     async def open(cls, settings: Settings) -> AsyncIterator["Housekeeping"]:
         """Look after the state directory of `settings` without a Builder. Raises HostError."""
         disk = CapacityLimiter(settings.limits.disk_threads)
-        state = await to_thread.run_sync(StateDirectory, settings.state_dir, limiter=disk)
+        state = await to_thread.run_sync(
+            partial(StateDirectory, put_back=put_back), settings.state_dir, limiter=disk
+        )
         start = partial(ForkServer.start, directory=state.rootfs, preload=_MODULES, namespaces=True)
         with single_error():
             async with create_task_group() as serving:

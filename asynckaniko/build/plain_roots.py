@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyio import Lock, move_on_after, sleep
@@ -18,6 +19,7 @@ from asynckaniko.build.layers import ImageLayer
 from asynckaniko.errors import HostError, IsolationUnavailable
 from asynckaniko.events import BuildWarning, EventSink
 from asynckaniko.isolation.plain import CHROOT, RUNTIME, check_chroot
+from asynckaniko.isolation.swap_recovery import recover
 
 if TYPE_CHECKING:
     from asynckaniko.build.sides import RootfsSide
@@ -31,6 +33,7 @@ _FURNISH = "asynckaniko.isolation.plain_step:furnish"
 _REMOVE = "asynckaniko.rootfs.remove:remove_trees"
 _RECOVER = "asynckaniko.isolation.swap_recovery:recover"
 _MAKE = "asynckaniko.rootfs.directories:make_directories"
+_DRAWER = "aside"
 _SYSTEM = ("dev", "proc", "sys")
 _WITHOUT_PROC = (
     "commands run without /proc and /sys (mode chroot): Java, ps, Go's os.Executable, bash's <( ),"
@@ -71,6 +74,12 @@ class PlainRootOptions:
     """Changes in /var/run are left out of layers."""
     clean_up: bool = False
     """Empty `/` when the build ends."""
+
+
+def put_back(build: Path, listed: Path) -> None:
+    """Bring home what commands of a dead build had in place: caches; and wipe its secrets."""
+    for drawer in build.glob(f"*/{_DRAWER}"):
+        recover({"drawer": os.fspath(drawer), "directory": os.fspath(listed)}, [])
 
 
 @dataclass(slots=True)
@@ -145,7 +154,7 @@ class PlainRoots:
         return await side.call(function, arguments)
 
     async def _new_root(self) -> PlainRoot:
-        path, drawer = await self.workspace.directories("root", "aside")
+        path, drawer = await self.workspace.directories("root", _DRAWER)
         ignored = {"inside": _SYSTEM}
         return PlainRoot(path, drawer, ignored, ignored)
 

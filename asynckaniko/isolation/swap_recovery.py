@@ -23,15 +23,16 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 def recover(arguments: Mapping[str, Any], fds: Sequence[int]) -> int:
     """Put back what dead steps have left in place, and return how many there were. A job.
 
-    arguments: drawer. The working directory is that of the steps. Steps that live, whosoever they
-    are, are left alone. A cache whose step is dead goes home as that step left it; a copy of one
-    is thrown away.
+    arguments: drawer; directory, what the steps had as working directory, if it is not this
+    process's. Steps that live, whosoever they are, are left alone. A cache whose step is dead goes
+    home as that step left it; a copy of one is thrown away.
     """
     count = 0
+    directory = arguments.get("directory", "")
     with abandoned(arguments["drawer"]) as journals:
         for journal in journals:
             count += 1
-            _recover(journal)
+            _recover(journal, directory)
     return count
 
 
@@ -76,26 +77,27 @@ def is_aside(swap: Swap, aside: int) -> bool:
     return str(swap.number) in os.listdir(aside)
 
 
-def _recover(journal: Abandoned) -> None:
+def _recover(journal: Abandoned, directory: str) -> None:
+    root = os.path.join(directory, journal.root)
     with ExitStack() as opened:
-        if os.path.isdir(journal.root) and os.path.isdir(journal.aside):
-            top, aside = (os.open(path, _DIRECTORY) for path in (journal.root, journal.aside))
+        if os.path.isdir(root) and os.path.isdir(journal.aside):
+            top, aside = (os.open(path, _DIRECTORY) for path in (root, journal.aside))
             opened.callback(os.close, top)
             opened.callback(os.close, aside)
             status = os.fstat(top)
             is_its_root = (status.st_dev, status.st_ino) == journal.identity
             for record in reversed(journal.records if is_its_root else ()):
                 if record.phase is not Phase.DONE:
-                    _undo(record, top, aside)
+                    _undo(record, top, aside, directory)
     drawer, name = os.path.split(journal.aside)
-    directory = os.open(drawer, _DIRECTORY)
+    holder = os.open(drawer, _DIRECTORY)
     try:
-        discard(name, directory)
+        discard(name, holder)
     finally:
-        os.close(directory)
+        os.close(holder)
 
 
-def _undo(record: Record, top: int, aside: int) -> None:
+def _undo(record: Record, top: int, aside: int, directory: str) -> None:
     swap = record.swap
     with ExitStack() as opened:
         base = _open_if_there(top, swap.base)
@@ -108,7 +110,7 @@ def _undo(record: Record, top: int, aside: int) -> None:
             discard(PART, parent)
             # An earlier recovery, itself cut short, may have put the original back.
             if record.phase is Phase.ASIDE and (not swap.existed or is_aside(swap, aside)):
-                _clear(record, parent)
+                _clear(record, parent, directory)
             put_back(swap, parent, aside)
         remove_missing(base, swap.missing)
 
@@ -123,13 +125,14 @@ def _open_if_there(top: int, path: str) -> int | None:
         return None
 
 
-def _clear(record: Record, parent: int) -> None:
+def _clear(record: Record, parent: int, directory: str) -> None:
     swap = record.swap
     match swap.kind:
         case Kind.WIPED if record.secret is None or is_same(swap.name, parent, record.secret):
             _wipe_at(swap.name, parent)
         case Kind.SENT_HOME if swap.home and is_same(swap.name, parent, swap.identity):
-            _send_home(swap.name, parent, *swap.home)
+            path, home = swap.home
+            _send_home(swap.name, parent, os.path.join(directory, path), home)
     discard(swap.name, parent)
 
 

@@ -47,7 +47,15 @@ class StateDirectory:
         HostError: it cannot be created or written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, put_back: Callable[[Path, Path], None] | None = None) -> None:
+        """Open or make it; what dead builds left is removed.
+
+        Before, `put_back` is called for each, with its directory in `listed`, and `listed`: it
+        brings home what is not the build's own.
+
+        Raises HostError.
+        """
+        self._put_back = put_back
         self.root = root.absolute()
         self.blobs = self.root / "blobs"
         self.builds = self.root / "builds"
@@ -166,6 +174,8 @@ class StateDirectory:
         for name in names:
             with self._lock(name) as dead:
                 if dead:
+                    if self._put_back is not None:
+                        self._put_back(self.listed / "builds" / name, self.listed)
                     for builds in (self.rootfs / "builds", self.listed / "builds", self.builds):
                         self._drop(builds / name)
         for unnamed in self.builds.glob("*.new"):

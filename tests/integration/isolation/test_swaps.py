@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 import pytest
 
+from asynckaniko.build.plain_roots import put_back
 from asynckaniko.errors import StepFailed
 from asynckaniko.isolation.swap_recovery import recover
 from asynckaniko.isolation.swaps import Swapped, swapped_in
 from asynckaniko.linux import syscalls
 from asynckaniko.linux.overlay import mount_overlay
+from asynckaniko.store.state import StateDirectory
 from tests.integration.isolation.jobs import make_tree, read_tree
 from tests.unit.rootfs.children import in_child, in_namespaces
 
@@ -602,6 +604,28 @@ class TestKilled:
             return os.listdir("caches/a")
 
         assert in_bench(work) == ["newer"]
+
+
+def test_next_start_brings_home_what_a_killed_build_had_in_place(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    tree = "builds/dead/1/root"
+    for directory, files in ((tree, IMAGE), ("caches", CACHE), ("builds/dead/1/aside", {})):
+        make_tree({"directory": str(state.listed / directory), "files": files}, [])
+    (state.builds / "dead.lock").touch()
+
+    def step() -> None:
+        os.chdir(state.listed)
+        with swapped_in([CACHED], [], root=tree, drawer="builds/dead/1/aside"):
+            Path(tree, "etc/app/new").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert status_of(step) == signal.SIGKILL
+    assert not (state.listed / "caches/a").exists()
+
+    StateDirectory(tmp_path, put_back=put_back)
+
+    assert sorted(os.listdir(state.listed / "caches/a")) == ["kept", "new", "part"]
+    assert list((state.listed / "builds").iterdir()) == []
 
 
 def killed_in(
