@@ -51,8 +51,10 @@ def plain_root_options(request: BuildRequest, settings: Settings) -> PlainRootOp
         if not isinstance(output, Push):
             path = os.path.abspath(output.path)
             kept.append(path if os.path.dirname(path) == "/" else os.path.dirname(path))
+    # What a link leads to stays as well as the link.
+    kept += [os.path.realpath(path) for path in kept]
     return PlainRootOptions(
-        kept=tuple(path for path in kept if path != "/"),
+        kept=tuple(path for path in dict.fromkeys(kept) if path != "/"),
         ignored_paths=request.in_place.ignored_paths,
         ignores_var_run=request.in_place.ignores_var_run,
         clean_up=request.in_place.clean_up,

@@ -122,6 +122,11 @@ class NamespacedSide(RootfsSide):
                 self._refusal = error
         return self._refusal is None
 
+    @property
+    def refusal(self) -> HostError | None:
+        """Why `works` said no."""
+        return self._refusal
+
 
 class ListedSide(RootfsSide):
     """Layers are lists of entries; files belong to whoever builds, and no command can run."""

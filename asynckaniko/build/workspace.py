@@ -98,18 +98,25 @@ class Workspace:
         if mode == "auto" and not self.command and not await inner.works():
             return listed
         falls_back = mode == "auto" and self.resources.settings.isolation.may_be_plain
-        if falls_back and not await inner.works() and await self._find_plain():
+        if falls_back and not await inner.works() and await self._find_plain(inner.refusal):
             return listed
         await inner.start()
         return inner
 
-    async def _find_plain(self) -> bool:
-        """Use what works of the modes whose root filesystems are plain directories."""
+    async def _find_plain(self, refusal: HostError | None) -> bool:
+        """Use what works of the modes whose root filesystems are plain directories.
+
+        Only if namespaces are refused: a state directory that cannot be used is the user's matter.
+        """
+        if not isinstance(refusal, IsolationUnavailable):
+            return False
         for mode in PLAIN_MODES:
             try:
                 await self._use_plain(mode)
             except IsolationUnavailable:
                 continue
+            if self.roots is not None:
+                self.roots.notices.insert(0, f"commands do not run in namespaces: {refusal}")
             return True
         return False
 

@@ -32,7 +32,7 @@ async def run_in_plain_root(
     root = await roots.root_for(stage)
     listing = os.memfd_create("listing", os.MFD_CLOEXEC)
     try:
-        async with refusing_to_continue(root):
+        async with refusing_to_continue(root), run.steps:
             look = {"root": root.path, "ignored": root.unseen}
             await side.work(_RECORD, look, fds=[listing])
             shown = _files(run.network_files) if roots.mode == CHROOT else []

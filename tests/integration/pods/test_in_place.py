@@ -154,3 +154,27 @@ def test_what_a_pod_without_some_capabilities_cannot_keep_is_said(
     assert done.exit_code == 0, done.said
     assert "add FSETID, SETFCAP" in done.stderr
     assert "mode in-place" in done.stderr
+    assert "commands do not run in namespaces: cannot create a user namespace" in done.stderr
+
+
+def test_context_behind_a_link_outlives_the_build(pod: PodFactory, busybox: str) -> None:
+    there = pod("runtime-default")
+    there.write("")
+    script = (
+        "import os, subprocess, sys\n"
+        "os.makedirs('/srv/real')\n"
+        "os.symlink('/srv/real', '/source')\n"
+        f"open('/srv/real/Dockerfile', 'w').write('FROM {busybox}\\nRUN echo 1 > /made')\n"
+        "subprocess.run(['/kaniko/executor', '--context=/source', '--no-push',"
+        " '--insecure-pull', '--digest-file=/reports/digest', '--cleanup'], check=True)\n"
+        "print(os.listdir('/'), os.listdir('/source'), os.path.exists('/reports/digest'))\n"
+    )
+
+    done = there.run(
+        f"import os; os.makedirs('/reports')\n{script}",
+        entrypoint=("/kaniko/bin/python3", "-ISXutf8", "-c"),
+    )
+
+    assert done.exit_code == 0, done.said
+    assert done.stdout.rstrip().endswith("['Dockerfile'] True")
+    assert "made" not in done.stdout
