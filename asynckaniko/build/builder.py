@@ -101,6 +101,9 @@ async def _start_inner(
     ) as inner:
         await to_thread.run_sync(state.claim_rootfs, inner.root_id, limiter=disk)
         await _check_state(state, inner)
+        # A builder that is not root cannot remove what belongs to subordinate ids from outside.
+        dead = await to_thread.run_sync(state.dead_trees, limiter=disk)
+        await inner.call(_REMOVE, {"paths": dead})
         yield inner
 
 

@@ -186,6 +186,15 @@ class StateDirectory:
             for ingest in self.blobs.glob("ingest-*"):
                 ingest.unlink(missing_ok=True)
 
+    def dead_trees(self) -> list[str]:
+        """Name what dead builds left below `rootfs`, relative to it, in files of ids not ours."""
+        dead = []
+        for entry in (self.rootfs / "builds").iterdir():
+            with self._lock(entry.name) as unlocked:
+                if unlocked:
+                    dead.append(f"builds/{entry.name}")
+        return dead
+
     def _drop(self, *directories: Path) -> None:
         """Empty directories that no running build uses; what resists is left for the next time."""
         for directory in directories:
