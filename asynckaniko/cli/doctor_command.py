@@ -11,6 +11,7 @@ import anyio
 import orjson
 
 from asynckaniko.isolation.doctor import Examination, ModeReport, examine
+from asynckaniko.isolation.plain import PLAIN_MODES
 
 _MOST_COLUMNS = 100
 _MEANING = {
@@ -49,19 +50,14 @@ def lines(found: Examination, state_dir: Path, *, columns: int) -> Iterator[str]
     """Write what was found for people."""
     yield f"Tried here, with the state directory {state_dir}."
     yield ""
-    if found.for_commands:
-        yield f"Builds with RUN work here, in mode {found.for_commands}."
-        yield "No setting has to be changed."
-    else:
-        yield "Builds with RUN are refused here. Builds without RUN work, in mode none."
-        yield "For RUN, change the settings as any one of the modes below asks."
+    yield from _verdict(found.for_commands)
     yield ""
     yield f"{'MODE':<12}{'RESULT':<10}HOW A RUN IS RUN"
     for mode in found.modes:
         result = "works" if mode.works else mode.refusal or "refused"
         yield f"{mode.mode:<12}{result:<10}{_MEANING[mode.mode]}"
-    for mode in found.modes:
-        yield from _explained(mode, columns, is_needed=not found.for_commands)
+    for mode in _worth_a_word(found):
+        yield from _explained(mode, columns)
     yield ""
     yield "What this process is allowed:"
     yield ""
@@ -69,18 +65,34 @@ def lines(found: Examination, state_dir: Path, *, columns: int) -> Iterator[str]
         yield from _wrapped(f"{name:<19}", value, columns)
 
 
-def _explained(mode: ModeReport, columns: int, *, is_needed: bool) -> Iterator[str]:
+def _verdict(chosen: str) -> Iterator[str]:
+    if not chosen:
+        yield "Builds with RUN are refused here. Builds without RUN work, in mode none."
+        yield "For RUN, change the settings as any one of the modes below asks."
+        return
+    yield f"Builds with RUN work here, in mode {chosen}."
+    if chosen in PLAIN_MODES:
+        yield "It does not protect the executor: build only what you trust in it."
+        yield "For more, change the settings as one of the refused modes below asks."
+    else:
+        yield "No setting has to be changed."
+
+
+def _worth_a_word(found: Examination) -> Iterator[ModeReport]:
+    """Give the mode that is used, and those that are stronger: nobody needs the others."""
+    for mode in found.modes:
+        yield mode
+        if mode.mode == found.for_commands:
+            return
+
+
+def _explained(mode: ModeReport, columns: int) -> Iterator[str]:
     if mode.works:
         for limit in mode.limits:
             yield ""
             yield from _wrapped("", f"{mode.mode} works, but: {limit}", columns)
         return
     yield ""
-    if not is_needed:
-        yield from _wrapped(
-            "", f"{mode.mode} is not needed here; it is refused: {mode.reason}", columns
-        )
-        return
     yield from _wrapped("", f"{mode.mode}: {mode.reason}", columns)
     if mode.pod:
         yield "What lifts it, in the Pod:"

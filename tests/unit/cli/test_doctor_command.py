@@ -45,8 +45,10 @@ def test_where_run_works_no_setting_is_asked_for() -> None:
     found = shown(WORKS, refused, NONE)
 
     assert found[3] == "No setting has to be changed."
-    assert any(line.startswith("namespaces is not needed here; it is refused:") for line in found)
     assert not any("What lifts it" in line for line in found)
+    assert [line.split()[:2] for line in found if line.startswith("namespaces")] == [
+        ["namespaces", "EPERM"]
+    ]
 
 
 def test_everything_fits_the_terminal() -> None:
@@ -61,3 +63,16 @@ def test_json_has_the_yaml_as_text() -> None:
     assert document["modes"][0]["pod"] == REFUSED.pod
     assert document["modes"][1]["runs_commands"] is False
     assert document["surroundings"]["kernel"] == "6.1"
+
+
+def test_weak_mode_is_called_weak_and_what_would_be_stronger_is_shown() -> None:
+    in_place = ModeReport("in-place", works=True, limits=("one stage at a time",))
+    chroot = ModeReport("chroot", works=True, limits=("no /proc",))
+
+    found = shown(REFUSED, in_place, chroot, NONE)
+
+    assert "Builds with RUN work here, in mode in-place." in found
+    assert "It does not protect the executor: build only what you trust in it." in found
+    assert "          seccompProfile: {type: Unconfined}" in found
+    assert "in-place works, but: one stage at a time" in found
+    assert "chroot works, but: no /proc" not in found
