@@ -9,13 +9,11 @@ configuration, nothing. Run in a stage of the Dockerfile beside this file. Stand
 import compileall
 import os
 import py_compile
-import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any
 
 from deploy.image import elf
 
@@ -141,25 +139,19 @@ def make_independent(out: Path) -> None:
 def compile_sources(directory: Path) -> None:
     """Compile everything now: later nobody can write here, or an image's clock would decide.
 
-    The standard library loses its sources, 9 MB: a traceback still has its files and lines.
+    The sources go, 22 MB: a traceback still has its files and lines.
     """
-    packages = directory / "site-packages"
-    compile_below(packages, directory)
-    compile_below(directory, directory, rx=re.compile("/site-packages/"), legacy=True)
-    for source in directory.rglob("*.py"):
-        if packages not in source.parents and source.with_suffix(".pyc").exists():
-            source.unlink()
-
-
-def compile_below(part: Path, directory: Path, **how: Any) -> None:
     compileall.compile_dir(
-        part,
+        directory,
         quiet=2,
         stripdir=str(directory),
         prependdir=f"{LIBRARIES}/{VERSION}",
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        **how,
+        legacy=True,
     )
+    for source in directory.rglob("*.py"):
+        if source.with_suffix(".pyc").exists():
+            source.unlink()
 
 
 def report(out: Path) -> None:
