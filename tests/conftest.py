@@ -47,7 +47,7 @@ def private_tmpdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def nothing_left_behind(
     private_tmpdir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """Fail a test that leaves a descriptor, child process, mount or temporary file.
+    """Fail a test that leaves a descriptor, child process, mount, temporary file or umask.
 
     Fixtures of the session are older than this one and so are on both sides of the comparison.
     """
@@ -56,6 +56,8 @@ def nothing_left_behind(
         return ledger.take(private_tmpdir, mounts_below=tmp_path_factory.getbasetemp())
 
     before = take()
+    umask = os.umask(0o022)
+    os.umask(umask)
     yield
     # A killed child is a zombie until its parent looks, and a socket lives until its transport is
     # collected: give both a moment, but only if there is something to wait for.
@@ -65,6 +67,8 @@ def nothing_left_behind(
         gc.collect()
         time.sleep(0.02)
         left = ledger.compare(before, take())
+    if (changed := os.umask(umask)) != umask:
+        left.append(f"umask {changed:03o}")
     if left:
         pytest.fail("left behind: " + "; ".join(left), pytrace=False)
 

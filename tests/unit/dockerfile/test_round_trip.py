@@ -21,6 +21,8 @@ from tests.unit.dockerfile.seeds import SEEDS
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "250"))
 """`.ci/run` sets more, and whoever looks for something may set many more."""
 NOWHERE = SourceSpan("", 0, 0)
+# A minute each where `.ci/run` asks for many examples, and several on a machine that is busy.
+pytestmark = pytest.mark.timeout(900)
 
 
 def bare(instruction: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ KEPT = {"whole": ["/kept", "/etc/hosts"], "inside": ["dev"]}
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Return a function that writes layers over `root`."""
+def write(tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Give a function that writes layers over `root`, as the job that has umask 0."""
 
     numbers = itertools.count()
 
@@ -31,7 +31,9 @@ def write(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         arguments = {"root": os.fspath(tmp_path / "root"), "layers": directories}
         return write_layers({**arguments, "ignored": KEPT, "fresh": fresh}, [])
 
-    return write
+    umask = os.umask(0)
+    yield write
+    os.umask(umask)
 
 
 @pytest.fixture
