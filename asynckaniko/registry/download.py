@@ -23,7 +23,7 @@ from asynckaniko.registry.transport import Request, Transport
 from asynckaniko.registry.wire import Incoming
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_WORTH_RANGES = 4 * SEGMENT_SIZE
+_WORTH_RANGES = 8 * SEGMENT_SIZE
 _HASH_BATCH = 1 << 20
 
 

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from asynckaniko.errors import AsynckanikoError
 
-SEGMENT_SIZE = 8 << 20
+SEGMENT_SIZE = 2 << 20
 _MOST_CONNECTIONS = 3
 """Beside the one that reads the blob anyway."""
 
