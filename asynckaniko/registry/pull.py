@@ -45,6 +45,10 @@ class ResolvedImage:
     """The indexes that led to the manifest, outermost first."""
 
 
+_AHEAD = 3
+"""Connections that read ahead, over all blobs."""
+
+
 class Puller:
     """Reads from the endpoints of each repository, mirrors first."""
 
@@ -56,7 +60,8 @@ class Puller:
         self._limits = limits
         self._clock = clock
         self._downloads = CapacityLimiter(limits.downloads)
-        self._reading = Downloads(transport, connections=limits.downloads)
+        # Enough for one big layer; several at once are connections enough, and memory.
+        self._reading = Downloads(transport, connections=min(limits.downloads, _AHEAD))
         self._hashing = CapacityLimiter(limits.disk_threads)
         self._out_of_use: dict[Endpoint, float] = {}
         """Mirrors that failed, and until when they are left alone."""
