@@ -226,7 +226,9 @@ def test_refused_flag_with_an_empty_or_false_value_is_not_used(name: str) -> Non
     (flag,) = [flag for flag in executor_flags() if flag.name == name]
     word = next(option for option in flag.opts if option.startswith("--"))
 
-    Ran("--no-push", f"{word}={'false' if flag.is_switch else ''}")
+    ran = Ran("--no-push", f"{word}={'false' if flag.is_switch else ''}")
+
+    assert ran.status == 0
 
 
 @pytest.mark.parametrize("name", WITHOUT_EFFECT)
