@@ -34,6 +34,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from asynckaniko.errors import HostError
+from asynckaniko.linux.placement import spread_subdirectories
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _BEGINNING_SECONDS = 5.0
@@ -78,6 +79,8 @@ class StateDirectory:
         self.listed.mkdir(mode=0o700, exist_ok=True)
         for name in ("layers", "builds", "caches"):
             (self.listed / name).mkdir(exist_ok=True)
+        for directory in (self.builds, self.listed / "layers", self.listed / "builds"):
+            spread_subdirectories(directory)
         boot = self.root / "boot"
         current = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
         with self._lock("state") as locked:
@@ -102,6 +105,7 @@ class StateDirectory:
         directories = [self.rootfs / name for name in ("layers", "builds", "caches")]
         for directory in directories:
             directory.mkdir(exist_ok=True)
+            spread_subdirectories(directory)
         if root_id != os.geteuid():
             for directory in (self.rootfs, *directories):
                 os.chown(directory, root_id, root_id)
