@@ -16,7 +16,9 @@ THIS = "this"
 
 @dataclass(frozen=True)
 class Contender:
-    """A command template; {context} {destination} {registry} {state} are filled in."""
+    """A command template; {context} {destination} {repository} {registry} {cache} {state} are
+    filled in.
+    """
 
     name: str
     template: tuple[str, ...]
@@ -25,12 +27,35 @@ class Contender:
     """Runs before and after each measurement, outside it; the state directory goes anyway."""
     program: tuple[str, ...] = ()
     """What runs this package, if it is one of its checkouts."""
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """In place of the template, by scenario."""
 
-    def told(self, words: Sequence[str]) -> Self:
-        """Return the same checkout with other words; another program stays as it is."""
-        if not self.program or not words:
-            return self
-        return replace(self, template=(*self.program, *words))
+    def told(self, scenario: str, words: Sequence[str], images: Sequence[str]) -> Self:
+        """Return what does a scenario: a checkout is told other words; another program does the
+        images one after the other unless it has a command for the scenario.
+        """
+        if scenario in self.commands:
+            return replace(self, template=self.commands[scenario])
+        if self.program:
+            return replace(self, template=(*self.program, *words)) if words else self
+        return replace(self, template=self._each(images)) if images else self
+
+    def names_a_cache(self, scenario: str) -> bool:
+        """Say whether the command can use a cache: a checkout is told to, another must say so."""
+        words = self.commands.get(scenario, self.template)
+        return bool(self.program) or any("{cache}" in word for word in words)
+
+    def _each(self, images: Sequence[str]) -> tuple[str, ...]:
+        commands = []
+        for image in images:
+            one = self.in_place_of("{context}", f"{{context}}/{image}")
+            one = one.in_place_of("{destination}", f"{{repository}}-{image}:1")
+            commands.append(shlex.join(one.template))
+        return ("sh", "-ec", "\n".join(commands))
+
+    def in_place_of(self, placeholder: str, other: str) -> Self:
+        words = (word.replace(placeholder, other) for word in self.template)
+        return replace(self, template=tuple(words))
 
     def command(self, **values: str) -> list[str]:
         return [_fill(word, values) for word in self.template]
@@ -53,11 +78,35 @@ def of_checkout(name: str, checkout: Path) -> Contender:
     return Contender(name, template, {"PYTHONPATH": str(checkout)}, program=program)
 
 
-def of_text(text: str, cleanups: Sequence[str]) -> Contender:
-    """Read `NAME=COMMAND` and find its cleanup among `NAME=COMMAND`s."""
-    name, _, command = text.partition("=")
-    cleanup = dict(entry.split("=", 1) for entry in cleanups).get(name, "")
-    return Contender(name, tuple(shlex.split(command)), cleanup=tuple(shlex.split(cleanup)))
+def of_texts(texts: Sequence[str], cleanups: Sequence[str]) -> list[Contender]:
+    """Read `NAME=COMMAND`s, and `NAME@SCENARIO=COMMAND`s that stand in for them in a scenario.
+
+    Raises:
+        ValueError: a text is neither, or its program has no command of its own.
+    """
+    after = dict(_pair(text) for text in cleanups)
+    special: dict[str, dict[str, tuple[str, ...]]] = {}
+    general: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        named, command = _pair(text)
+        name, _, scenario = named.partition("@")
+        if scenario:
+            special.setdefault(name, {})[scenario] = command
+        else:
+            general[name] = command
+    if strange := sorted({*special, *after} - set(general)):
+        raise ValueError(f"{', '.join(strange)}: add --peer NAME=COMMAND for the other scenarios")
+    return [
+        Contender(name, command, cleanup=after.get(name, ()), commands=special.get(name, {}))
+        for name, command in general.items()
+    ]
+
+
+def _pair(text: str) -> tuple[str, tuple[str, ...]]:
+    name, equals, command = text.partition("=")
+    if not (name and equals and command):
+        raise ValueError(f"{text}: it must be NAME=COMMAND")
+    return name, tuple(shlex.split(command))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ _WORDS = tuple(
     for noun in ("value", "config", "module", "layer", "image", "digest", "path")
 )
 _FOLDERS = ("lib", "dist", "src", "esm", "internal")
-_LAYERS = 6
+_LAYERS = 5
 _MEAN_FILE_SIZE = 12_000
 
 
@@ -76,23 +76,24 @@ def freeze(directory: Path) -> None:
 
 
 def base_image(megabytes: int, cache: Path) -> Image:
-    """Make busybox below six layers of generated files; kept in `cache` for the next time."""
+    """Make busybox below five layers of generated files; kept in `cache` for the next time."""
     layout = cache / f"base-{megabytes}"
     if not (layout / "index.json").exists():
         shutil.rmtree(layout, ignore_errors=True)
         unfinished = layout.with_suffix(".part")
         shutil.rmtree(unfinished, ignore_errors=True)
-        _generate(megabytes).write_layout(unfinished)
+        layered_image(_LAYERS, (megabytes << 20) // (_LAYERS)).write_layout(unfinished)
         unfinished.rename(layout)
     return _read(layout)
 
 
-def _generate(megabytes: int) -> Image:
+def layered_image(layers: int, size: int) -> Image:
+    """Make busybox below so many layers of `size` bytes each, before compression."""
     busybox = make_busybox()
     compressed = [busybox.blobs[digest] for digest in busybox.layers]
     tars = [decompress(blob) for blob in compressed]
-    for number in range(_LAYERS - 1):
-        tar = _layer(number, (megabytes << 20) // (_LAYERS - 1))
+    for number in range(layers):
+        tar = _layer(number, size)
         tars.append(tar)
         compressed.append(gzip.compress(tar, 1, mtime=0))
     return Image.of_tars(tars, compressed=compressed)

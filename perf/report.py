@@ -80,6 +80,41 @@ def _row(group: Sequence[Run], reference: Sequence[Run]) -> str:
 
 
 def _ratio(group: Sequence[Run], reference: Sequence[Run]) -> str:
-    walls = {run.repeat: run.usage.wall for run in reference if run.usage.exit_code == 0}
-    ratios = [run.usage.wall / walls[run.repeat] for run in group if run.repeat in walls]
-    return f"{statistics.median(ratios):.2f}" if ratios else ""
+    found = _paired(group, reference, lambda run: run.usage.wall)
+    return f"{statistics.median(found):.2f}" if found else ""
+
+
+def wall_ratios(runs: Sequence[Run], scenario: str, over: str, under: str) -> list[float]:
+    """Return the wall time of `over` divided by that of `under`, for each repeat that has both."""
+    pair = (_group(runs, scenario, over), _group(runs, scenario, under))
+    return _paired(*pair, lambda run: run.usage.wall)
+
+
+def ratios(runs: Sequence[Run], *, reference: str) -> str:
+    """Render a Markdown table of the reference over each other command, the strictest first."""
+    columns = ("scenario", f"{reference} over", "wall (min-max)", "CPU", "peak of the tree")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for scenario in dict.fromkeys(run.scenario for run in runs):
+        ours = _group(runs, scenario, reference)
+        rows: list[tuple[float, str]] = []
+        for other in dict.fromkeys(run.contender for run in runs):
+            theirs = _group(runs, scenario, other)
+            walls = _paired(ours, theirs, lambda run: run.usage.wall)
+            if other == reference or not walls:
+                continue
+            cpu = statistics.median(_paired(ours, theirs, lambda run: run.usage.cpu))
+            memory = statistics.median(_paired(ours, theirs, lambda run: run.usage.tree_memory))
+            wall = statistics.median(walls)
+            shown = f"**{wall:.2f}** ({min(walls):.2f}-{max(walls):.2f})"
+            cells = (scenario, other, shown, f"{cpu:.2f}", f"{memory:.2f}")
+            rows.append((wall, f"| {' | '.join(cells)} |"))
+        lines += [row for _, row in sorted(rows, reverse=True)]
+    return "\n".join(lines)
+
+
+def _paired(
+    over: Sequence[Run], under: Sequence[Run], value: Callable[[Run], float]
+) -> list[float]:
+    values = {run.repeat: value(run) for run in under if run.usage.exit_code == 0}
+    good = [run for run in over if run.usage.exit_code == 0 and values.get(run.repeat)]
+    return [value(run) / values[run.repeat] for run in good]

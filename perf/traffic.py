@@ -17,6 +17,7 @@ class Traffic:
     """Bytes of blobs and manifests, and the number of blobs mounted across repositories."""
 
     pulled: int
+    """By notifications, a blob counts whole for each of its ranges."""
     pushed: int
     mounted: int
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from perf.scenarios.app import app
+from perf.scenarios.batch import batch, batch_source
 from perf.scenarios.bigblob import bigblob
+from perf.scenarios.cached import cached, cached_source
 from perf.scenarios.context import bucket, context
 from perf.scenarios.manyfiles import manyfiles
 from perf.scenarios.manyruns import manyruns
@@ -27,9 +29,17 @@ SCENARIOS: dict[str, Scenario] = {
     "bigblob": bigblob,
     "manyruns": manyruns,
     "multistage": multistage,
+    "cached": cached,
     "metadata": metadata,
+    "batch": batch,
     "context": context,
     "pull": pull,
     "push": push,
 }
-SOURCES: dict[str, SourceOf] = {"context": bucket, "pull": pull_source, "push": push_source}
+SOURCES: dict[str, SourceOf] = {
+    "cached": cached_source,
+    "batch": batch_source,
+    "context": bucket,
+    "pull": pull_source,
+    "push": push_source,
+}

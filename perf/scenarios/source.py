@@ -30,3 +30,7 @@ class Source:
     peers: tuple[Contender, ...] = ()
     words: tuple[str, ...] = ()
     """What this package is told, in place of a build."""
+    fills_cache: bool = False
+    """Each command runs once before, with the same `{cache}` and another destination."""
+    images: tuple[str, ...] = ()
+    """Directories below the context that are images of their own, if it is not one."""
