@@ -1,11 +1,11 @@
-"""`python -m perf` compares commands, `growth` measures builds that grow."""
+"""`python -m perf` compares, `growth` measures builds that grow, `profile` looks inside."""
 
 import sys
 
-from perf import comparison
+from perf import comparison, profile
 from perf.growth import command as growth
 
-_OTHERS = {"growth": growth.main}
+_OTHERS = {"growth": growth.main, "profile": profile.main}
 
 
 def main(arguments: list[str]) -> int:
