@@ -1,4 +1,4 @@
-"""The hot loops, each alone: no network, no processes.
+"""The hot loops, each alone, beside who does the least that could do: its limit.
 
 A module here has a docstring that names the loop and `run() -> Iterable[Result]`. It is found by
 its name.

@@ -32,6 +32,18 @@ def one_large_file(root: Path) -> int:
     return _LARGE_SIZE
 
 
+def sample(size: int) -> bytes:
+    """Make bytes of which a third is noise: they compress about as a root file system does."""
+    source = random.Random(3)
+    words = _words(source)
+    pieces = [_text(source, words, 1 << 16) for _ in range(32)]
+    pieces += [source.randbytes(1 << 16) for _ in range(16)]
+    out = bytearray()
+    while len(out) < size:
+        out += source.choice(pieces)
+    return bytes(out[:size])
+
+
 def _words(source: random.Random) -> list[bytes]:
     letters = b"abcdefghijklmnopqrstuvwxyz"
     return [bytes(source.choices(letters, k=source.randint(2, 9))) for _ in range(3000)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asynckaniko.rootfs.copy_tree import produce
-from perf.micro._result import Result, rate
+from perf.micro._result import Result, rate, rate_of
 from perf.micro._trees import many_small_files
 
 _IGNORE = ("**/node_modules", "**/*.log", "dist", ".git", "docs/**", "!docs/README.md", "*.tmp")
@@ -18,6 +18,8 @@ def run() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as name, (Path(name) / "out").open("wb") as output:
         context = Path(name) / "context"
         files = many_small_files(context)
+        command = ["tar", "-cf", f"{name}/out.tar", "-C", str(context), "."]
+        tar = rate_of("tar -cf", files, "files", command)
         cases: Sequence[tuple[str, dict[str, Any]]] = (
             ("as a stream", {"output": "tar"}),
             ("as a stream, .dockerignore", {"output": "tar", "ignore": _IGNORE}),
@@ -26,7 +28,7 @@ def run() -> Iterator[Result]:
         )
         for what, more in cases:
             work = partial(_copy, context, output.fileno(), more)
-            yield rate(f"{files} small files {what}", files, "files", work)
+            yield rate(f"{files} small files {what}", files, "files", work).beside(tar)
 
 
 def _copy(context: Path, output: int, more: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -27,8 +28,11 @@ def run() -> Iterator[Result]:
         for tree, amount, unit in (("small", files, "files"), ("large", size / 1e6, "MB")):
             for compression in ("none", "gzip", "zstd"):
                 layer = _pack(directory, tree, compression)
+                if compression == "none":
+                    tar = partial(_untar, layer["path"], itertools.count())
+                    limit = rate(f"tar -xf {tree}", amount, unit, tar)
                 work = partial(_unpack, layer, itertools.count())
-                yield rate(f"unpack {tree}, {compression}", amount, unit, work)
+                yield rate(f"unpack {tree}, {compression}", amount, unit, work).beside(limit)
         layer = _pack(directory, "small", "none")
         yield rate("read headers only", files, "files", partial(_read, layer))
 
@@ -52,6 +56,12 @@ def _unpack(layer: dict[str, Any], number: Iterator[int]) -> None:
     }
     with layer["path"].open("rb") as blob:
         unpack_layer(job, [blob.fileno()])
+
+
+def _untar(archive: Path, number: Iterator[int]) -> None:
+    directory = Path(f"{archive}.tar.{next(number)}")
+    directory.mkdir()
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(directory)], check=True)
 
 
 def _read(layer: dict[str, Any]) -> None:
