@@ -10,6 +10,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -27,8 +28,9 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from asynckaniko.build.base_layers import BaseLayers
-from asynckaniko.build.execute import execute
+from asynckaniko.build.execute import carry_out, execute
 from asynckaniko.build.housekeeping import Housekeeping
+from asynckaniko.build.outline import outline_stages
 from asynckaniko.build.plain_roots import put_back
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.build.sides import LazyServer, ListedSide, NamespacedSide
@@ -71,6 +73,7 @@ _OUTER_MODULES = (
     "asynckaniko.rootfs.destination",
     "asynckaniko.rootfs.directories",
     "asynckaniko.rootfs.listed.jobs",
+    "asynckaniko.rootfs.merge_layers",
     "asynckaniko.rootfs.plain.root",
     "asynckaniko.rootfs.plain.snapshot",
     "asynckaniko.rootfs.recompress",
@@ -246,6 +249,26 @@ class Builder:
                 )
         self._background.start_soon(self._keep_within_bounds, on_event)
         return result
+
+    async def plan(self, request: BuildRequest, *, on_event: EventSink = ignore) -> str:
+        """Say what `build` would do, in lines. Nothing is run, pushed or written.
+
+        Contexts, and manifests and configs of base images, are fetched; a cache is asked.
+
+        Raises:
+            AsynckanikoError: as `build`, for what can be known without building.
+        """
+        if self._resources is None or self._base_layers is None:
+            raise RuntimeError("a Builder is used inside `async with`")
+        with single_error(), _own_errors():
+            async with self._builds:
+                return await carry_out(
+                    replace(request, check_push=False),
+                    outline_stages,
+                    resources=self._resources,
+                    base_layers=self._base_layers,
+                    emit=on_event,
+                )
 
     async def _keep_within_bounds(self, emit: EventSink) -> None:
         """Remove from the state directory what the settings leave no room for."""

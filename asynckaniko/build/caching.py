@@ -75,8 +75,11 @@ class StepCache:
             caches.append(InlineCache(resources.registry, reference, platform=platform))
         return caches
 
-    async def look_up(self) -> None:
-        """Compute the keys and fill in `hits` of the planned stages."""
+    async def look_up(self, *, is_trial: bool = False) -> None:
+        """Compute the keys and fill in `hits` of the planned stages.
+
+        With `is_trial` nothing will be built: a later build is not compared with this one.
+        """
         if self._options is None or not (self._caches or self._options.inline):
             return
         if self._local is not None:
@@ -102,9 +105,9 @@ class StepCache:
                         asking.start_soon(ask, place, step)
         for planned in self._run.plan.in_order():
             self._take(planned, found)
-        await self._explain_misses()
+        await self._explain_misses(is_trial=is_trial)
 
-    async def _explain_misses(self) -> None:
+    async def _explain_misses(self, *, is_trial: bool) -> None:
         """Say of each stage's first miss which ingredients are others than in the last build."""
         request, plan = self._run.request, self._run.plan
         record = LastBuild(
@@ -123,6 +126,8 @@ class StepCache:
             text = " ".join(instruction.original.split())
             line = instruction.span.first
             self._run.emit(CacheMissed(planned.stage.label, text, line, tuple(changed)))
+        if is_trial:
+            return
         after = {
             f"{stage}.{position}": step.ingredients.fingerprints()
             for (stage, position), step in self._keys.items()

@@ -46,6 +46,9 @@ class BuildRun:
     base_layers: BaseLayers
     workspace: Workspace
     layer_files: LayerFiles
+    """Of layers as the image will have them."""
+    step_files: LayerFiles
+    """Of steps' layers, which may not be the image's (--single-snapshot)."""
     emit: EventSink
     tasks: TaskGroup
     """Background work of this build: packing. Its failure ends the build."""

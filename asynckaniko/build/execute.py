@@ -1,7 +1,9 @@
 """One build from request to result: read, plan, run the stages, export."""
 
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 from anyio import CapacityLimiter, create_task_group, to_thread
 from anyio.abc import TaskGroup
@@ -39,6 +41,10 @@ from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Repository
 from asynckaniko.store.base_directory import BaseDirectory
 
+Outcome = TypeVar("Outcome")
+Finish = Callable[[BuildRun, set[str]], Awaitable[Outcome]]
+"""Makes something of a planned build; the keys are of cached layers that are not to be used."""
+
 
 async def execute(
     request: BuildRequest,
@@ -48,12 +54,31 @@ async def execute(
     emit: EventSink,
 ) -> BuildResult:
     """Build `request` with what the Builder shares. Raises AsynckanikoError."""
+    started = time.monotonic()
+    result = await carry_out(
+        request, run_stages, resources=resources, base_layers=base_layers, emit=emit
+    )
+    size = result.manifest.config.size + sum(layer.size for layer in result.manifest.layers)
+    seconds = time.monotonic() - started
+    emit(BuildFinished(result.digest, seconds, len(result.manifest.layers), size))
+    return result
+
+
+async def carry_out(
+    request: BuildRequest,
+    finish: Finish[Outcome],
+    *,
+    resources: Resources,
+    base_layers: BaseLayers,
+    emit: EventSink,
+) -> Outcome:
+    """Read and plan, and let `finish` do the rest. Raises AsynckanikoError."""
     check(request)
     async with BuildContexts.open(request, resources, emit) as contexts:
         execution = Execution(request, contexts, resources, base_layers, emit)
         with single_error():
             async with create_task_group() as tasks:
-                result = await execution.run(tasks)
+                result = await execution.run(tasks, finish)
         return result
 
 
@@ -74,9 +99,8 @@ class Execution:
         self._base_layers = base_layers
         self._emit = emit
 
-    async def run(self, tasks: TaskGroup) -> BuildResult:
-        """Build; `tasks` holds what runs beside the stages."""
-        started = time.monotonic()
+    async def run(self, tasks: TaskGroup, finish: Finish[Outcome]) -> Outcome:
+        """Plan and finish; `tasks` holds what runs beside the stages."""
         emit = self._emit
         repositories = push_references(self._request.outputs)
         found, context = await self._contexts.read_dockerfile()
@@ -94,11 +118,8 @@ class Execution:
         except AsynckanikoError as error:
             error.source = error.source or dockerfile.text
             raise
-        result = await self._run_until_cache_is_sound(dockerfile, scope, plan, context)
-        size = result.manifest.config.size + sum(layer.size for layer in result.manifest.layers)
-        seconds = time.monotonic() - started
-        emit(BuildFinished(result.digest, seconds, len(result.manifest.layers), size))
-        return result
+        prepared = partial(self._run_stages, dockerfile, scope, plan, context, finish)
+        return await self._run_until_cache_is_sound(prepared)
 
     async def _plan(self, dockerfile: Dockerfile, tasks: TaskGroup) -> tuple[GlobalScope, Plan]:
         request, resources = self._request, self._resources
@@ -130,12 +151,8 @@ class Execution:
         return scope, plan
 
     async def _run_until_cache_is_sound(
-        self,
-        dockerfile: Dockerfile,
-        scope: GlobalScope,
-        plan: Plan,
-        context: FromDirectory | FromArrival,
-    ) -> BuildResult:
+        self, run: Callable[[set[str]], Awaitable[Outcome]]
+    ) -> Outcome:
         """Run the stages; once more without an entry of a cache that turns out to be damaged.
 
         Hits are believed before their bytes are seen, for most of them never are.
@@ -143,7 +160,7 @@ class Execution:
         damaged: set[str] = set()
         while True:
             try:
-                return await self._run_stages(dockerfile, scope, plan, context, damaged)
+                return await run(damaged)
             except (DamagedEntry, ExceptionGroup) as error:
                 found = [leaf for leaf in leaves(error) if isinstance(leaf, DamagedEntry)]
                 new = {entry.key: entry for entry in found if entry.key not in damaged}
@@ -159,8 +176,9 @@ class Execution:
         scope: GlobalScope,
         plan: Plan,
         context: FromDirectory | FromArrival,
+        finish: Finish[Outcome],
         damaged: set[str],
-    ) -> BuildResult:
+    ) -> Outcome:
         request, resources = self._request, self._resources
         async with Workspace.open(resources) as workspace:
             workspace.plain = plain_root_options(request, resources.settings)
@@ -170,6 +188,11 @@ class Execution:
                     compression=request.compression,
                     level=request.compression_level,
                 ) as layer_files,
+                LayerFiles(
+                    resources.blobs,
+                    compression=_step_compression(request),
+                    level=request.compression_level,
+                ) as step_files,
                 single_error(),
             ):
                 async with create_task_group() as stages:
@@ -185,6 +208,7 @@ class Execution:
                         base_layers=self._base_layers,
                         workspace=workspace,
                         layer_files=layer_files,
+                        step_files=step_files,
                         emit=self._emit,
                         tasks=stages,
                         steps=CapacityLimiter(request.jobs or resources.settings.limits.stages),
@@ -192,7 +216,7 @@ class Execution:
                         secrets=await read_secrets(request, resources),
                         network_files=await read_network_files(resources),
                     )
-                    result = await run_stages(run, damaged)
+                    result = await finish(run, damaged)
             await run.cache.keep_directories()
         return result
 
@@ -224,8 +248,8 @@ async def run_stages(run: BuildRun, damaged: set[str]) -> BuildResult:
     labels = {**(config.runtime.get("Labels") or {}), **run.request.labels}
     if labels:
         config.runtime["Labels"] = labels
-    write_keys(config, run.cache.inline_keys(target.layers))
-    return await run.exporter.finish(config, target.layers)
+    write_keys(config, run.cache.inline_keys(target.image_layers))
+    return await run.exporter.finish(config, target.image_layers)
 
 
 async def _enter(run: BuildRun) -> None:
@@ -240,6 +264,12 @@ def _base_directory(request: BuildRequest) -> BaseDirectory | None:
     if cache is None or cache.base_directory is None:
         return None
     return BaseDirectory(cache.base_directory, ttl_seconds=cache.ttl_seconds)
+
+
+def _step_compression(request: BuildRequest) -> str:
+    """Choose how steps' layers are compressed: not, if they are only read again to be merged."""
+    is_merged = request.single_snapshot and request.cache is None
+    return "none" if is_merged else request.compression
 
 
 def _keeps_blobs(request: BuildRequest, plan: Plan) -> bool:

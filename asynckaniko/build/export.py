@@ -122,6 +122,7 @@ class Exporter:
             config_descriptor,
             descriptors,
             media_type=media_types.OCI_MANIFEST if oci else media_types.DOCKER_MANIFEST,
+            annotations=dict(sorted(self._run.request.annotations.items())),
         )
         for transfer in self._transfers:
             await transfer.wait()

@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from asynckaniko.build.context import Timestamps
 from asynckaniko.build.plain_roots import PlainRootOptions
-from asynckaniko.build.request import BuildRequest, Push
+from asynckaniko.build.request import BuildRequest, DockerArchive, OciLayout, Push
 from asynckaniko.build.scope import GlobalScope
 from asynckaniko.build.workspace import Resources
 from asynckaniko.dockerfile.instructions import Dockerfile
@@ -29,6 +29,23 @@ def check(request: BuildRequest) -> None:
         raise UsageError(f"compression {request.compression!r}: expected gzip, zstd or none")
     if request.compression == "zstd" and request.image_format == "docker":
         raise UsageError("zstd layers need the OCI format; Docker's has only gzip")
+    if request.annotations and request.image_format == "docker":
+        raise UsageError(
+            "annotations need the OCI format: Docker's manifest has no place for them; leave out"
+            " the image format docker or the annotations"
+        )
+    archives = [output for output in request.outputs if isinstance(output, DockerArchive)]
+    manifests = [output for output in request.outputs if isinstance(output, Push | OciLayout)]
+    if request.annotations and archives and not manifests:
+        raise UsageError(
+            f"{archives[0].path}: an archive for docker load has no manifest that could have"
+            " annotations; write an OCI layout, or leave out the annotations"
+        )
+    if request.single_snapshot and request.cache and request.cache.inline:
+        raise UsageError(
+            "an image of a single snapshot cannot be its own cache: its layer is that of no step;"
+            " leave out --cache-to-inline or --single-snapshot"
+        )
 
 
 def plain_root_options(request: BuildRequest, settings: Settings) -> PlainRootOptions:

@@ -136,6 +136,10 @@ class BuildRequest:
     """`oci` (the default) or `docker`."""
     compression: str = "gzip"
     compression_level: int | None = None
+    single_snapshot: bool = False
+    """Make one layer of all steps of a stage, without what a later step has replaced or deleted."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Of the manifest; only the OCI format has them."""
     force_compression: bool = False
     """Compress the base's layers so, too; those that are stay as they are."""
     materialize: bool = False

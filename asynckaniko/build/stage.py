@@ -9,6 +9,7 @@ from anyio import Event
 from asynckaniko.build.context import BuildRun
 from asynckaniko.build.files import Stack, StageFiles
 from asynckaniko.build.layers import ImageLayer, PackedLayer, StepLayer
+from asynckaniko.build.merging import merge
 from asynckaniko.build.plain_roots import PlainRoot
 from asynckaniko.build.plan import PlannedStage
 from asynckaniko.build.sources import BaseLayer, FromImage, FromStage
@@ -47,9 +48,15 @@ class StageRun:
     done: Event = field(default_factory=Event)
     state: StageState = field(init=False)
     layers: list[ImageLayer] = field(default_factory=list)
+    """What its files are made of, base first."""
+    image_layers: list[ImageLayer] = field(default_factory=list)
+    """What an image of it is made of: `layers`, unless those of its steps are merged."""
     files: StageFiles = field(init=False)
     plain_root: PlainRoot | None = None
     """The directory its commands run in, where nothing can be mounted."""
+    _inherited_history: int = 0
+    _steps: list[tuple[Step, ImageLayer]] = field(default_factory=list)
+    """Its steps' layers that are to be merged into one."""
 
     @property
     def config(self) -> ImageConfig:
@@ -71,6 +78,8 @@ class StageRun:
             await self._step(instruction, step, position)
         if self.plain_root is not None and self.run.workspace.roots is not None:
             await self.run.workspace.roots.leave(self.plain_root)
+        if self.run.request.single_snapshot and self.in_image:
+            self._merge_steps()
         self.run.emit(StageFinished(label, time.monotonic() - started))
         self.done.set()
 
@@ -81,6 +90,7 @@ class StageRun:
             parent = self.others[base.index]
             await parent.done.wait()
             self.layers = list(parent.layers)
+            self.image_layers = list(parent.image_layers)
         self.state = StageState.start(self.run, self.planned, parent.state if parent else None)
         self.files = StageFiles(
             parent.files if parent else None,
@@ -88,6 +98,7 @@ class StageRun:
             unpack=self._unpack,
             is_here=self._are_here,
         )
+        self._inherited_history = len(self.config.history)
         if isinstance(base, FromImage):
             self._add_base_layers(base.image.layers)
         elif parent is None:
@@ -101,14 +112,41 @@ class StageRun:
             for side in self.run.workspace.candidates:
                 self.run.base_layers.reserve(layers, side)
         for layer in layers:
-            self._add(layer)
+            self.layers.append(layer)
+            self.files.add(layer)
+            self._send(layer)
 
-    def _add(self, layer: ImageLayer) -> None:
+    def _add(self, layer: ImageLayer, step: Step) -> None:
         self.layers.append(layer)
         if isinstance(layer, BaseLayer):
             self.files.add(layer)
+        if self.run.request.single_snapshot:
+            self._steps.append((step, layer))
+        else:
+            self._send(layer)
+
+    def _send(self, layer: ImageLayer) -> None:
+        self.image_layers.append(layer)
         if self.in_image:
             self.run.exporter.add(layer)
+
+    def _merge_steps(self) -> None:
+        """Put one layer in the place of all that steps have made."""
+        if not self._steps:
+            return
+        last, _ = self._steps[-1]
+        merged = StepLayer(last)
+        layers = [layer for _, layer in self._steps]
+        is_on_others = bool(self.image_layers)
+        self.run.tasks.start_soon(self._merge, layers, merged, is_on_others)
+        self._send(merged)
+        self.config.join_history(self._inherited_history)
+
+    async def _merge(
+        self, layers: Sequence[ImageLayer], merged: StepLayer, is_on_others: bool
+    ) -> None:
+        packed, seconds = await merge(self.run, layers, is_on_others=is_on_others)
+        self._announce(merged, packed, seconds=seconds)
 
     @property
     def _keeps_blobs(self) -> bool:
@@ -173,7 +211,7 @@ class StageRun:
                 if hit is None:
                     await make_workdir(self, target, step, position)
         if hit is not None:
-            self._add(hit)
+            self._add(hit, step)
         self._remember(text)
 
     def _remember(self, text: str, *, empty_layer: bool = False) -> None:
@@ -194,19 +232,19 @@ class StageRun:
         """Put a step's directory on the stack; pack it in the background if anyone wants it."""
         self.files.add(upper)
         layer = StepLayer(step, self.run.cache.key(self.planned, position))
-        self._add(layer)
+        self._add(layer, step)
         if self.in_image or self.run.cache.wants(self.planned, position):
             self.run.tasks.start_soon(self._pack, upper, layer, position)
 
     async def _pack(self, upper: str, layer: StepLayer, position: int) -> None:
         run = self.run
         started = time.monotonic()
-        ingest = run.layer_files.new()
+        ingest = run.step_files.new()
         arguments = {
             "upper": upper,
             "skip": [],
             "clamp": run.timestamps.clamp,
-            **run.layer_files.job_arguments(),
+            **run.step_files.job_arguments(),
         }
         try:
             result = await run.resources.inner.work(_PACK, arguments, fds=[ingest.file])
@@ -214,7 +252,7 @@ class StageRun:
             stage = self.planned
             to_blame = stage.instructions[position] if position >= 0 else stage.stage.base
             raise error.at(to_blame.span, run.dockerfile.text) from error.__cause__
-        packed = run.layer_files.packed(ingest, result)
+        packed = run.step_files.packed(ingest, result)
         ingest.seal()
         self._announce(layer, packed, seconds=time.monotonic() - started)
         run.cache.offer(self.planned, position, packed, upper)
@@ -223,7 +261,7 @@ class StageRun:
         """Put a step on the stack that exists only as a packed layer."""
         layer = StepLayer(step, self.run.cache.key(self.planned, position))
         self.files.add(layer)
-        self._add(layer)
+        self._add(layer, step)
         self._announce(layer, packed, seconds=seconds)
         self.run.cache.offer(self.planned, position, packed)
 

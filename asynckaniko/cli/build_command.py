@@ -19,6 +19,7 @@ class ImageBuilder(Protocol):
     """The part of build.builder.Builder that is used here."""
 
     async def build(self, request: BuildRequest, *, on_event: EventSink) -> BuildResult: ...
+    async def plan(self, request: BuildRequest, *, on_event: EventSink) -> str: ...
 
 
 OpenBuilder: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[ImageBuilder]]
@@ -44,6 +45,12 @@ async def build_image(
     return result
 
 
+async def plan_image(options: BuildOptions, open_builder: OpenBuilder, sink: EventSink) -> str:
+    """Say what `build_image` would do. Raises AsynckanikoError."""
+    async with open_builder(options.settings) as builder:
+        return await builder.plan(options.request, on_event=sink)
+
+
 class BuildCommand:
     """One run of the command, against a builder that is opened for it."""
 
@@ -67,7 +74,12 @@ class BuildCommand:
         Raises:
             Interrupted: by a signal, after everything was cleaned up.
         """
+        if self._options.dry_run:
+            return self._session.run(self._plan, then=self._session.print)
         return self._session.run(self._build, then=self._tell)
+
+    async def _plan(self, sink: EventSink) -> str:
+        return await plan_image(self._options, self._open_builder, sink)
 
     async def _build(self, sink: EventSink) -> BuildResult:
         return await build_image(self._options, self._open_builder, sink)

@@ -10,25 +10,21 @@ from asynckaniko.cli.registry_flags import registries
 
 CHECK_FORMATS = ("text", "json")
 
-_NOT_YET = "asynckaniko does not have this kaniko flag yet"
-NOT_YET = dict.fromkeys(
+EXECUTOR_ONLY = dict.fromkeys(
     (
-        "--annotation",
         "--cleanup",
         "--compressed-caching",
-        "--dryrun",
         "--force",
         "--ignore-path",
         "--ignore-var-run",
         "--image-fs-extract-retry",
         "--pre-cleanup",
         "--preserve-context",
-        "--single-snapshot",
         "--snapshot-mode",
         "--snapshotMode",
         "--whitelist-var-run",
     ),
-    _NOT_YET,
+    "only the executor has this flag of kaniko's",
 )
 """Flags people will try here, and why they are refused: ignoring one could change the image."""
 
@@ -50,16 +46,19 @@ class BuildFlags:
     build_arg: tuple[str, ...] = ()
     target: str | None = None
     no_push: bool | None = None
+    dryrun: bool | None = None
     check: bool | None = None
     build_context: tuple[str, ...] = ()
     secret: tuple[str, ...] = ()
     ssh: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
+    annotation: tuple[str, ...] = ()
     custom_platform: str | None = None
     image_format: str | None = None
     compression: str | None = None
     compression_level: int | None = None
     force_compression: bool | None = None
+    single_snapshot: bool | None = None
     reproducible: bool | None = None
     rewrite_timestamp: bool | None = None
     oci_layout_path: str | None = None

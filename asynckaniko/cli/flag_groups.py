@@ -73,6 +73,11 @@ def common(flag: Make) -> list[Flag]:
             variable="KANIKO_NO_PUSH",
             help="Build without pushing, whatever --destination says.",
         ),
+        flag(
+            "--dryrun",
+            value=SWITCH,
+            help="Print what would be built and pushed, and what a cache has; do none of it.",
+        ),
         flag("--check", value=SWITCH, help="Lint the Dockerfile instead of building it."),
     ]
 
@@ -115,6 +120,11 @@ def image(flag: Make) -> list[Flag]:
     return [
         flag("--label", value=repeated("KEY=VALUE"), help="Add a label; it wins over LABEL."),
         flag(
+            "--annotation",
+            value=repeated("KEY=VALUE"),
+            help="Add an annotation to the image's manifest; OCI format only.",
+        ),
+        flag(
             "--custom-platform",
             "--customPlatform",
             value=Value("OS/ARCH[/VARIANT]"),
@@ -143,6 +153,11 @@ def image(flag: Make) -> list[Flag]:
             "--force-compression",
             value=SWITCH,
             help="Give layers of the base the compression of new ones.",
+        ),
+        flag(
+            "--single-snapshot",
+            value=SWITCH,
+            help="Make one layer of all steps of a stage instead of one of each.",
         ),
         flag(
             "--reproducible",

@@ -1,4 +1,4 @@
-"""kaniko's own flags, all of them, and which of them cannot be honoured here.
+"""kaniko's own flags, all of them, and which of them have no effect here.
 
 Both projects' flags are here: GoogleContainerTools/kaniko 1.24 and osscontainertools/kaniko 1.28.
 """
@@ -23,6 +23,7 @@ _GROUP = "Flags"
 
 _SHARED = frozenset(
     {
+        "annotation",
         "build_arg",
         "cache",
         "cache_dir",
@@ -34,6 +35,7 @@ _SHARED = frozenset(
         "destination",
         "digest_file",
         "dockerfile",
+        "dryrun",
         "image_download_retry",
         "image_format",
         "image_name_tag_with_digest_file",
@@ -55,6 +57,7 @@ _SHARED = frozenset(
         "registry_mirror",
         "reproducible",
         "secret",
+        "single_snapshot",
         "skip_default_registry_fallback",
         "skip_tls_verify",
         "skip_tls_verify_pull",
@@ -94,13 +97,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 }
 """Accepted, because what they ask for is so or does not arise; the reason is logged at debug."""
 
-REFUSED: Mapping[str, str] = {
-    "annotation": "annotations cannot be set",
-    "dryrun": "the plan cannot be printed",
-    "single_snapshot": "each step that changes files makes a layer",
-}
-"""Not there yet: refused if used, because leaving them out would change what is built or where."""
-
 DEPRECATED: Mapping[str, tuple[str, str]] = {
     "whitelist_var_run": ("--whitelist-var-run", "ignore_var_run"),
     "customplatform": ("--customPlatform", "custom_platform"),
@@ -128,16 +124,16 @@ def _own_flags() -> list[Flag]:
     text = Value("TEXT")
     switches = (
         *("cleanup", "compressed-caching"),
-        *("dryrun", "force", "force-build-metadata", "ignore-var-run"),
+        *("force", "force-build-metadata", "ignore-var-run"),
         *("pre-cleanup", "preserve-context"),
-        *("single-snapshot", "skip-unused-stages", "use-new-run"),
+        *("skip-unused-stages", "use-new-run"),
         "whitelist-var-run",
     )
     texts = (
         *("context-sub-path", "customPlatform", "kaniko-dir"),
         *("snapshotMode", "tarPath", "azure-container-registry-config"),
     )
-    lists = ("annotation", "git", "ignore-path", "target")
+    lists = ("git", "ignore-path", "target")
     flags = [
         *(_own(f"--{name}", value=SWITCH) for name in switches),
         *(_own(f"--{name}", value=text) for name in texts),
@@ -155,9 +151,7 @@ def _own_flags() -> list[Flag]:
 
 def _own(*names: str, value: Value) -> Flag:
     name = names[0].removeprefix("--").replace("-", "_").lower()
-    if name in REFUSED:
-        help = f"Refused: {REFUSED[name]}."
-    elif name in WITHOUT_EFFECT:
+    if name in WITHOUT_EFFECT:
         help = f"Without effect: {WITHOUT_EFFECT[name]}."
     else:
         help = _HELP.get(name, "")
@@ -181,15 +175,12 @@ def read_flags(values: Mapping[str, Any]) -> BuildFlags:
     """Turn kaniko's flags into ours.
 
     Raises:
-        UsageError: a flag whose behaviour is not there.
+        UsageError: more than one target.
     """
     found = dict(values)
     for old, (_, name) in DEPRECATED.items():
         value = found.pop(old)
         found[name] = found[name] if value is None or value == "" else value
-    for name, reason in REFUSED.items():
-        if _is_used(found[name]):
-            raise UsageError(f"--{name.replace('_', '-')}: {reason}")
     targets = [target for value in found["target"] for target in value.split(",") if target]
     if len(targets) > 1:
         raise UsageError("--target: only one stage can be built at a time")
@@ -203,7 +194,3 @@ def read_flags(values: Mapping[str, Any]) -> BuildFlags:
         compression=found["compression"],
         **{name: found[name] for name in (*_SHARED, *_IN_PLACE_ONLY)},
     )
-
-
-def _is_used(value: Any) -> bool:
-    return any(value) if isinstance(value, tuple) else bool(value)

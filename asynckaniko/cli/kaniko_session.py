@@ -8,7 +8,7 @@ import orjson
 
 from asynckaniko.build.request import BuildResult
 from asynckaniko.build.result_files import write_result
-from asynckaniko.cli.build_command import OpenBuilder, build_image
+from asynckaniko.cli.build_command import OpenBuilder, build_image, plan_image
 from asynckaniko.cli.build_flags import BuildFlags
 from asynckaniko.cli.inputs import given
 from asynckaniko.cli.kaniko_log import Logrus
@@ -56,9 +56,16 @@ class KanikoSession(Session):
     def execute(self, open_builder: OpenBuilder) -> int:
         """Build, push, write the result files, and return the exit status."""
 
+        async def plan(sink: EventSink) -> str:
+            return await plan_image(self._build_options, open_builder, sink)
+
         async def build(sink: EventSink) -> BuildResult:
+            if self._around.boolean("KANIKO_PRINT_PLAN"):
+                self.print(await plan(sink))
             return await build_image(self._build_options, open_builder, sink)
 
+        if self._build_options.dry_run:
+            return self.run(plan, then=self.print)
         return self.run(build, then=self._finish)
 
     def report(self, error: Exception) -> int:

@@ -57,6 +57,8 @@ class BuildOptions:
     display: DisplayOptions = field(default_factory=DisplayOptions)
     timings: Path | None = None
     metadata_file: Path | None = None
+    dry_run: bool = False
+    """The plan is printed and not carried out."""
     digest_url: str = field(default="", repr=False)
     """Where the digest is sent; its query is a signature."""
 
@@ -90,6 +92,7 @@ def resolve(flags: BuildFlags, around: Surroundings, *, builds_one: bool = False
         display=_display(flags, around),
         timings=_timings(flags.timings),
         metadata_file=_absolute(flags.metadata_file),
+        dry_run=bool(flags.dryrun),
         digest_url=flags.digest_file if _is_url(flags.digest_file) else "",
     )
 
@@ -116,6 +119,7 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
         platform=_platform(flags.custom_platform),
         build_args=args,
         labels=read_pairs(given(flags.label), flag="--label", form="KEY=VALUE"),
+        annotations=read_pairs(given(flags.annotation), flag="--annotation", form="KEY=VALUE"),
         build_contexts=contexts,
         secrets=read_secrets(given(flags.secret), around.environment),
         ssh=read_ssh(given(flags.ssh), around.environment),
@@ -129,6 +133,7 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
         compression=flags.compression or "gzip",
         compression_level=None if flags.compression_level == -1 else flags.compression_level,
         force_compression=bool(flags.force_compression),
+        single_snapshot=bool(flags.single_snapshot),
         materialize=bool(flags.materialize),
         in_place=InPlace(
             ignored_paths=given(flags.ignore_path),

@@ -117,6 +117,12 @@ class ImageConfig:
     def add_history(self, history: History) -> None:
         self.history.append(history.to_json())
 
+    def join_history(self, start: int) -> None:
+        """Leave the last entry with a layer, of those from `start` on, the only one."""
+        own = [entry for entry in self.history[start:] if not entry.get("empty_layer")]
+        for entry in own[:-1]:
+            entry["empty_layer"] = True
+
     def to_bytes(self) -> bytes:
         """Write the document with sorted keys: equal configs are equal bytes."""
         document: dict[str, Any] = dict(self.other)

@@ -4,6 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import Workbench
 from tests.support.images import digest, read_layout
 from tests.support.registry import Registry
@@ -92,3 +94,41 @@ def test_source_date_epoch_dates_the_image(bench: Workbench, busybox_layout: Pat
 
     assert image.config["created"] == "2023-11-14T22:13:20Z"
     assert image.tree["b"].mtime == 1_700_000_000
+
+
+def test_annotations_are_those_of_the_manifest_and_not_of_the_base(
+    bench: Workbench, registry: Registry
+) -> None:
+    bench.write("FROM scratch\nCOPY a /a\n", {"a": "a"})
+    bench.build("-d", f"{registry.host}/t/base:1", "--annotation", "of.base=1")
+    bench.write(f"FROM {registry.host}/t/base:1\nCOPY a /b\n")
+
+    bench.build(
+        *("-d", f"{registry.host}/t/noted:1", "--annotation=b=1", "--annotation=a=x=y,z"),
+        "--annotation=b=2",
+    )
+
+    assert registry.manifest("t/base", "1")["annotations"] == {"of.base": "1"}
+    assert registry.manifest("t/noted", "1")["annotations"] == {"a": "x=y,z", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--no-push", "--image-format=docker"], "Docker's manifest has no place for them"),
+        (["--no-push", "--tar-path=ARCHIVE"], "has no manifest that could have annotations"),
+        (["--no-push", "--annotation=word"], 'invalid --annotation "word": it must be KEY=VALUE'),
+    ],
+)
+def test_annotations_that_nothing_could_hold_are_refused(
+    bench: Workbench, flags: list[str], message: str
+) -> None:
+    bench.write("FROM scratch\nCOPY a /a\n", {"a": "a"})
+    archive = bench.directory / "image.tar"
+
+    words = [word.replace("ARCHIVE", str(archive)) for word in flags]
+    done = bench.run(bench.command("--annotation=a=b", *words))
+
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not archive.exists()

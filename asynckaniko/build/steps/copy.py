@@ -127,7 +127,7 @@ async def _job(
         owner = [destination["uid"], destination["gid"]]
     return {
         **transfer.job_arguments(),
-        **stage.run.layer_files.job_arguments(),
+        **stage.run.step_files.job_arguments(),
         "source": await _source_tree(stage, transfer.source),
         "destination": destination,
         "owner": owner,
@@ -159,10 +159,10 @@ async def _into_layer(
     """Write the layer and nothing else; its files appear on disk only if someone asks."""
     run = stage.run
     job = await _job(stage, transfer, destination)
-    ingest = run.layer_files.new()
+    ingest = run.step_files.new()
     async with run.resources.processes:
         result = await _produce(stage, transfer, {**job, "output": "layer"}, ingest.file)
-    packed = run.layer_files.packed(ingest, result)
+    packed = run.step_files.packed(ingest, result)
     ingest.seal()
     return packed
 
@@ -190,9 +190,9 @@ async def _onto_list(
 ) -> PackedLayer:
     run = stage.run
     (scratch,) = await run.workspace.directories("scratch")
-    ingest = run.layer_files.new()
+    ingest = run.step_files.new()
     arguments = {
-        **run.layer_files.job_arguments(),
+        **run.step_files.job_arguments(),
         "lowers": [] if transfer.link else lowers,
         "scratch": scratch,
         "conflicts": _conflicts(transfer),
@@ -201,7 +201,7 @@ async def _onto_list(
     result = await _apply(
         stage, transfer, destination, _APPLY_TO_LIST, arguments, outputs=[ingest.file]
     )
-    packed = run.layer_files.packed(ingest, result)
+    packed = run.step_files.packed(ingest, result)
     ingest.seal()
     return packed
 

@@ -47,15 +47,15 @@ async def _into_layer(
 ) -> None:
     run = stage.run
     started = time.monotonic()
-    ingest = run.layer_files.new()
+    ingest = run.step_files.new()
     job = {
         **where,
-        **run.layer_files.job_arguments(),
+        **run.step_files.job_arguments(),
         "user": stage.state.user,
         "clamp": run.timestamps.clamp,
     }
     async with run.steps:
         result = await side.work(_MAKE_IN_LIST, job, fds=[ingest.file])
-    packed = run.layer_files.packed(ingest, result)
+    packed = run.step_files.packed(ingest, result)
     ingest.seal()
     stage.add_packed(step, packed, position, seconds=time.monotonic() - started)

@@ -34,6 +34,9 @@ class EndlessBuilder:
             await anyio.sleep(self._seconds)
         self._journal.write_text("cleaned up")
 
+    async def plan(self, request: BuildRequest, *, on_event: EventSink) -> str:
+        return ""
+
     async def build(self, request: BuildRequest, *, on_event: EventSink) -> BuildResult:
         on_event(BuildStarted("Dockerfile", "build", ("build",)))
         on_event(StepStarted(MAKE))

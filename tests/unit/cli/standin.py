@@ -53,6 +53,10 @@ class ScriptedBuilder:
     async def __aexit__(self, *_: object) -> None:
         pass
 
+    async def plan(self, request: BuildRequest, *, on_event: EventSink) -> str:
+        self.request = request
+        return "FROM scratch\nPUSH [there]"
+
     async def build(self, request: BuildRequest, *, on_event: EventSink) -> BuildResult:
         self.request = request
         for event in self._events:

@@ -12,7 +12,7 @@ import pytest
 from asynckaniko.build.request import DigestFile, DockerArchive, OciLayout, Push
 from asynckaniko.cli.flags import parse_duration
 from asynckaniko.cli.kaniko import Execution, executor
-from asynckaniko.cli.kaniko_flags import REFUSED, WITHOUT_EFFECT, executor_flags
+from asynckaniko.cli.kaniko_flags import WITHOUT_EFFECT, executor_flags
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import CommandFailed, NotFound, SourceSpan, UsageError
 from asynckaniko.events import Event, ImagePushed, StageStarted, StepOutput, StepStarted
@@ -211,24 +211,29 @@ def use_of(flag: click.Option) -> str:
     return f"{name}={values.get(flag.type.name, 'x')}"
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_flag_whose_behaviour_is_not_there_is_refused_with_the_reason(name: str) -> None:
-    (flag,) = [flag for flag in executor_flags() if flag.name == name]
+def test_annotations_and_single_snapshot_are_passed_on() -> None:
+    ran = Ran("--no-push", "--annotation=a=b", "--annotation", "c=d,e", "--single-snapshot")
 
-    with pytest.raises(UsageError) as caught:
-        Ran("--no-push", use_of(flag))
-
-    assert caught.value.message == f"--{name.replace('_', '-')}: {REFUSED[name]}"
+    assert ran.request.annotations == {"a": "b", "c": "d,e"}
+    assert ran.request.single_snapshot
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_flag_with_an_empty_or_false_value_is_not_used(name: str) -> None:
-    (flag,) = [flag for flag in executor_flags() if flag.name == name]
-    word = next(option for option in flag.opts if option.startswith("--"))
+def test_dry_run_prints_the_plan_and_builds_nothing() -> None:
+    failing = ScriptedBuilder(outcome=CommandFailed("built", exit_status=9))
 
-    ran = Ran("--no-push", f"{word}={'false' if flag.is_switch else ''}")
+    ran = Ran("--dryrun", "-d=r.example/a:1", "--digest-file=/nowhere/digest", builder=failing)
 
     assert ran.status == 0
+    assert ran.out == "FROM scratch\nPUSH [there]\n"
+
+
+def test_plan_can_be_printed_before_the_build() -> None:
+    failing = ScriptedBuilder(outcome=CommandFailed("built", exit_status=9))
+
+    ran = Ran("--no-push", builder=failing, environment={"KANIKO_PRINT_PLAN": "1"})
+
+    assert ran.status == 9
+    assert ran.out == "FROM scratch\nPUSH [there]\n"
 
 
 @pytest.mark.parametrize("name", WITHOUT_EFFECT)

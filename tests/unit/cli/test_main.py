@@ -64,7 +64,7 @@ def test_help_of_build_fits_the_screen_and_names_variables(
         (["-d", "x"], "-d is a flag of a command: asynckaniko build -d x"),
         (["--dryrun"], "--dryrun is a flag of a command: asynckaniko build --dryrun"),
         (["build", "--destnation", "x"], "unknown flag: --destnation; did you mean --destination?"),
-        (["build", "--dryrun"], "--dryrun: asynckaniko does not have this kaniko flag yet"),
+        (["build", "--force"], "--force: only the executor has this flag of kaniko's"),
         (["build", "."], "the image would go nowhere"),
         (["version", "x"], "unexpected extra argument"),
     ],
