@@ -60,6 +60,14 @@ class PlainRoot:
     """What is ignored when changes are looked for: `ignored`, and what the caller leaves out."""
     applied: list[ImageLayer] | None = None
     """None: unknown, so the tree has to be made anew."""
+    listing: int | None = None
+    """An open file with what the tree looks like; None: nobody has looked since it was changed."""
+
+    def keep_listing(self, listing: int | None) -> None:
+        """Take over what the tree looks like now."""
+        if self.listing is not None:
+            os.close(self.listing)
+        self.listing = listing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +99,7 @@ class PlainRoots:
     options: PlainRootOptions
     notices: list[str] = field(default_factory=list)
     """What commands will miss here."""
+    _made: list[PlainRoot] = field(default_factory=list)
     _in_place: PlainRoot | None = None
     _lock: Lock = field(default_factory=Lock)
     _held: int | None = None
@@ -132,6 +141,7 @@ class PlainRoots:
     async def leave(self, root: PlainRoot) -> None:
         """Remove the tree of a stage that has run its last command."""
         if self.mode == CHROOT:
+            root.keep_listing(None)
             await self._call(_REMOVE, {"paths": [root.path]})
 
     async def recover(self, root: PlainRoot) -> None:
@@ -141,6 +151,8 @@ class PlainRoots:
 
     async def close(self) -> None:
         """Let others have `/`, emptied if that is wanted."""
+        for made in self._made:
+            made.keep_listing(None)
         root, self._in_place = self._in_place, None
         if root is not None and self.options.clean_up:
             with move_on_after(_CLEAN_UP_SECONDS, shield=True):
@@ -156,7 +168,11 @@ class PlainRoots:
     async def _new_root(self) -> PlainRoot:
         path, drawer = await self.workspace.directories("root", _DRAWER)
         ignored = {"inside": _SYSTEM}
-        return PlainRoot(path, drawer, ignored, ignored)
+        return self._remember(PlainRoot(path, drawer, ignored, ignored))
+
+    def _remember(self, root: PlainRoot) -> PlainRoot:
+        self._made.append(root)
+        return root
 
     async def _take_over(self) -> PlainRoot:
         """Be the only build that has `/`: wait for others, in this process or not."""
@@ -178,7 +194,7 @@ class PlainRoots:
             **ignored,
             "whole": [*whole, *(["var/run"] if self.options.ignores_var_run else [])],
         }
-        return PlainRoot("/", drawer, ignored, unseen)
+        return self._remember(PlainRoot("/", drawer, ignored, unseen))
 
     async def _bring_up(self, root: PlainRoot, stage: "StageRun") -> None:
         layers, applied = list(stage.layers), root.applied
@@ -188,6 +204,7 @@ class PlainRoots:
             return
         # Until it is done, nobody knows what is there.
         root.applied = None
+        root.keep_listing(None)
         directories = await stage.files.lowers() if missing else []
         side = await self.workspace.side()
         result = await side.work(

@@ -30,49 +30,60 @@ async def run_in_plain_root(
     side, roots = await run.workspace.side(), run.workspace.roots
     assert roots is not None, "a side with lists that runs commands has them"
     root = await roots.root_for(stage)
-    listing = os.memfd_create("listing", os.MFD_CLOEXEC)
-    try:
-        async with refusing_to_continue(root), run.steps:
+    async with refusing_to_continue(root), run.steps:
+        if root.listing is None:
+            root.keep_listing(_new_listing())
             look = {"root": root.path, "ignored": root.unseen}
-            await side.work(_RECORD, look, fds=[listing])
-            shown = _files(run.network_files) if roots.mode == CHROOT else []
-            plain_job = {
-                **job,
-                "root": root.path,
-                "drawer": root.drawer,
-                "executor": os.getpid(),
-                "mounts": [*mounts.mounts, *shown],
-            }
-            try:
-                result = await command.call(side, _RUN, plain_job, mounts.fds)
-            finally:
-                await roots.recover(root)
-            command.check(result)
-            started = time.monotonic()
-            packed = await _pack(stage, root, result, listing)
-        stage.add_packed(command.step, packed, position, seconds=time.monotonic() - started)
-        assert root.applied is not None, "it was known before"
-        root.applied.append(stage.layers[-1])
-    finally:
-        os.close(listing)
+            await side.work(_RECORD, look, fds=[_listing_of(root)])
+        shown = _files(run.network_files) if roots.mode == CHROOT else []
+        plain_job = {
+            **job,
+            "root": root.path,
+            "drawer": root.drawer,
+            "executor": os.getpid(),
+            "mounts": [*mounts.mounts, *shown],
+        }
+        try:
+            result = await command.call(side, _RUN, plain_job, mounts.fds)
+        finally:
+            await roots.recover(root)
+        command.check(result)
+        started = time.monotonic()
+        packed = await _pack(stage, root, result)
+    stage.add_packed(command.step, packed, position, seconds=time.monotonic() - started)
+    assert root.applied is not None, "it was known before"
+    root.applied.append(stage.layers[-1])
 
 
-async def _pack(
-    stage: "StageRun", root: PlainRoot, result: dict[str, Any], listing: int
-) -> PackedLayer:
+def _new_listing() -> int:
+    return os.memfd_create("listing", os.MFD_CLOEXEC)
+
+
+def _listing_of(root: PlainRoot) -> int:
+    assert root.listing is not None, "taken before the command"
+    return root.listing
+
+
+async def _pack(stage: "StageRun", root: PlainRoot, result: dict[str, Any]) -> PackedLayer:
+    """Write what changed as a layer; the listing for that is the next command's, too."""
     run = stage.run
     side = await run.workspace.side()
-    ingest = run.layer_files.new()
-    whole = [*root.unseen.get("whole", ()), *result["restored"]]
+    ingest = run.step_files.new()
     arguments = {
-        **run.layer_files.job_arguments(),
+        **run.step_files.job_arguments(),
         "root": root.path,
-        "ignored": {**root.unseen, "whole": whole},
+        "ignored": root.unseen,
+        "restored": result["restored"],
         "steady": result["touched"],
         "clamp": run.timestamps.clamp,
     }
-    made = await side.work(_PACK, arguments, fds=[ingest.file, listing])
-    packed = run.layer_files.packed(ingest, made)
+    before, after = _listing_of(root), _new_listing()
+    try:
+        made = await side.work(_PACK, arguments, fds=[ingest.file, before, after])
+    finally:
+        # If it fails, the tree is made anew, and the listing with it.
+        root.keep_listing(after)
+    packed = run.step_files.packed(ingest, made)
     ingest.seal()
     return packed
 

@@ -25,18 +25,25 @@ def record(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, int]:
     """
     with RootFS.at(arguments["root"]) as tree:
         listing = take_listing(tree.root, Ignored.of(arguments["ignored"]))
-    with os.fdopen(os.dup(fds[0]), "wb") as file:
+    _write(listing, fds[0])
+    return {"entries": len(listing)}
+
+
+def _write(listing: Listing, descriptor: int) -> None:
+    """Write a listing; when this returns, what changes will be seen to differ from it."""
+    with os.fdopen(os.dup(descriptor), "wb") as file:
         marshal.dump(listing, file)
     outlive(listing)
-    return {"entries": len(listing)}
 
 
 def pack_changes(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """Write what changed at `root` since the listing fds[1] was made as a layer to fds[0].
 
-    What is `ignored` is neither changed nor gone. Of `steady` directories, a change time alone is
-    none: only this program has changed them. The rest and the result are as for
-    `pack_layer.pack_upper`.
+    What is `ignored` is neither changed nor gone, nor are `restored` paths with all below, which
+    this program has had elsewhere meanwhile. Of `steady` directories, a change time alone is none:
+    only this program has changed them. The listing that was compared goes to the file fds[2], as
+    `record` would write it: the next command begins with this tree. The rest and the result are
+    as for `pack_layer.pack_upper`.
 
     Raises:
         StepFailed: the step left what no layer can hold.
@@ -53,8 +60,14 @@ def pack_changes(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, 
     ):
         ignored = Ignored.of(arguments["ignored"])
         after = take_listing(tree.root, ignored)
+        _write(after, fds[2])
         for path in [path for path in before.keys() - after.keys() if ignored.covers(path)]:
             del before[path]
+        restored = Ignored.of({"whole": arguments.get("restored", ())})
+        if restored.whole:
+            for listing in (before, after):
+                for path in [path for path in listing if restored.covers(path)]:
+                    del listing[path]
         for path in arguments.get("steady", ()):
             if path in before and path in after:
                 before[path] = with_change_time_of(after[path], before[path])

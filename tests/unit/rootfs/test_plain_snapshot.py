@@ -45,16 +45,38 @@ def change(
     place: Path, script: str, before: Mapping[str, Node] = BEFORE, ignored: Any = NOTHING
 ) -> bytes:
     """Run `script` in a tree between two looks at it; return the layer."""
-    root, listing = make(place / "root", before), os.memfd_create("listing")
+    (layer,) = changes(place, [script], before, ignored)
+    return layer
+
+
+def changes(
+    place: Path,
+    scripts: Sequence[str],
+    before: Mapping[str, Node] = BEFORE,
+    ignored: Any = NOTHING,
+    *,
+    restored: Sequence[str] = (),
+) -> list[bytes]:
+    """Run scripts one after the other, each seen between two looks; return their layers.
+
+    `restored` is what was elsewhere during the first.
+    """
+    root, listings = make(place / "root", before), [os.memfd_create("listing")]
     arguments = {"root": os.fspath(root), "ignored": ignored, "compression": "none"}
+    layers: list[bytes] = []
     try:
-        record(arguments, [listing])
-        subprocess.run(["sh", "-ec", script], check=True, cwd=root)
-        with (place / "layer").open("wb") as output:
-            pack_changes(arguments, [output.fileno(), listing])
+        record(arguments, listings)
+        for script in scripts:
+            subprocess.run(["sh", "-ec", script], check=True, cwd=root)
+            listings.append(os.memfd_create("listing"))
+            with (place / "layer").open("wb") as output:
+                hidden = {} if layers else {"restored": restored}
+                pack_changes(arguments | hidden, [output.fileno(), *listings[-2:]])
+            layers.append((place / "layer").read_bytes())
     finally:
-        os.close(listing)
-    return (place / "layer").read_bytes()
+        for listing in listings:
+            os.close(listing)
+    return layers
 
 
 COMMANDS: list[tuple[str, dict[str, str]]] = [
@@ -103,6 +125,32 @@ def test_layer_holds_what_the_commands_changed(
     tmp_path: Path, script: str, entries: dict[str, str]
 ) -> None:
     assert list_entries(change(tmp_path, script)) == entries
+
+
+def test_next_command_is_compared_with_what_the_one_before_left(tmp_path: Path) -> None:
+    first, nothing, last = changes(
+        tmp_path,
+        [
+            "printf 1 > new; rm etc/group; printf toor > etc/passwd",
+            "true",
+            # At once, with the same length: only the change time can tell.
+            "printf 2 > new; touch -r etc/passwd new; rm -r empty",
+        ],
+    )
+
+    assert list_entries(first) == {"etc": "d", "etc/.wh.group": "-", "etc/passwd": "-", "new": "-"}
+    assert list_entries(nothing) == {}
+    assert list_entries(last) == {".wh.empty": "-", "new": "-"}
+
+
+def test_what_was_elsewhere_during_a_command_counts_again_for_the_next(tmp_path: Path) -> None:
+    # Two names are one file: a change of one is one of both.
+    scripts = ["mv data aside; chmod 600 aside/one; mv aside data", "printf 2 > data/one"]
+
+    first, second = changes(tmp_path, scripts, restored=["data"])
+
+    assert list_entries(first) == {}
+    assert list_entries(second) == {"data": "d", "data/one": "-", "data/two": "h data/one"}
 
 
 @pytest.mark.parametrize(
