@@ -8,18 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 from anyio import CapacityLimiter, create_task_group, sleep, to_thread
 
-from asynckaniko.build.scope import GlobalScope, platform_args
 from asynckaniko.concurrency import single_error
-from asynckaniko.context.https import WebOptions, read_url
-from asynckaniko.context.source import read_dockerfile
-from asynckaniko.dockerfile.instructions import Dockerfile
-from asynckaniko.dockerfile.parser import parse
-from asynckaniko.dockerfile.stages import find_base
 from asynckaniko.errors import AsynckanikoError, HostError
 from asynckaniko.events import (
     BaseResolved,
@@ -40,6 +35,8 @@ from asynckaniko.store.base_directory import BaseDirectory
 from asynckaniko.store.blobs import BlobStore
 
 _LOCK_POLL_SECONDS = 0.1
+_MOST_PIECES = 512
+"""For one call; the system's own limit is 1,024."""
 _IMAGES = 4
 """Images at a time; their layers share the limit on downloads."""
 
@@ -104,39 +101,11 @@ async def _wanted(
     platform = Platform.parse(request.platform) if request.platform else Platform.host()
     wanted = [(name, platform) for name in request.images]
     if request.dockerfile:
-        limit = settings.limits.dockerfile_size
-        if request.dockerfile.startswith(("https://", "http://")):
-            options = WebOptions(
-                retry=settings.retry, limit=limit, ca_files=settings.registry.ca_files
-            )
-            content = await read_url(request.dockerfile, options=options, emit=emit)
-        else:
-            read = partial(read_dockerfile, request.dockerfile, context=None, limit=limit)
-            content = (await to_thread.run_sync(read, limiter=disk)).content
-        dockerfile = parse(content, name=request.dockerfile)
-        wanted += base_images(dockerfile, build_args=request.build_args, platform=platform)
+        # Dear to import, and of no use to those who name their images.
+        lines = import_module("asynckaniko.build.from_lines")
+        dockerfile = await lines.read(request.dockerfile, settings=settings, disk=disk, emit=emit)
+        wanted += lines.base_images(dockerfile, build_args=request.build_args, platform=platform)
     return list(dict.fromkeys(wanted))
-
-
-def base_images(
-    dockerfile: Dockerfile, *, build_args: dict[str, str], platform: Platform
-) -> list[tuple[str, Platform]]:
-    """List what the FROM lines name outside the file, with the platform each asks for.
-
-    Raises:
-        DockerfileError: a name cannot be expanded.
-        InvalidReference: a platform that is none.
-    """
-    automatic = platform_args(platform, Platform.host(), "default")
-    scope = GlobalScope.of(dockerfile, build_args=build_args, automatic=automatic)
-    found = []
-    for stage in dockerfile.stages:
-        name = scope.expand(stage.base.image, stage.base.span)
-        if name == "scratch" or find_base(dockerfile, stage, name):
-            continue
-        own = scope.expand(stage.base.platform or "", stage.base.span)
-        found.append((name, Platform.parse(own) if own else platform))
-    return found
 
 
 class _Warmer:
@@ -241,10 +210,8 @@ class _Warmer:
         started = time.monotonic()
         self._emit(LayerPullStarted(layer.digest, layer.size))
         with blobs.ingest(layer.digest) as ingest:
-            async with self._registry.read_blob(image.repository, layer, emit=self._emit) as chunks:
-                async for chunk in chunks:
-                    write = partial(_write_all, ingest.file, chunk)
-                    await to_thread.run_sync(write, limiter=self._disk)
+            write = partial(_write_all, ingest.file)
+            await self._registry.save_blob(image.repository, layer, write, emit=self._emit)
             ingest.commit()
         seconds = time.monotonic() - started
         self._emit(LayerPulled(layer.digest, layer.size, seconds, unpacked=False))
@@ -266,10 +233,13 @@ class _Warmer:
             os.close(file)
 
 
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
+def _write_all(file: int, pieces: Sequence[bytes]) -> None:
+    """Write pieces of about a mebibyte together, with one call if the system takes them all."""
     try:
-        while view:
-            view = view[os.write(file, view) :]
+        written = os.writev(file, pieces[:_MOST_PIECES])
+        if written < sum(map(len, pieces)):
+            rest = memoryview(b"".join(pieces))[written:]
+            while rest:
+                rest = rest[os.write(file, rest) :]
     except OSError as error:
         raise HostError(f"base image directory: {error.strerror}") from error

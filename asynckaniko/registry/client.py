@@ -1,6 +1,6 @@
 """RegistryClient: pull and push, one object with one lifetime."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -156,6 +156,22 @@ class RegistryClient:
             use_mirrors=use_mirrors,
             emit=emit,
         )
+
+    async def save_blob(
+        self,
+        repository: Repository,
+        descriptor: Descriptor,
+        write: Callable[[Sequence[bytes]], object],
+        *,
+        emit: EventSink = ignore,
+    ) -> None:
+        """Give all of the blob to `write`, in order and in a thread, and verify size and digest.
+
+        `write` gets several pieces at a time. What it was given may be wrong until this returns.
+
+        Raises what the stream of `read_blob` does, and what `write` does.
+        """
+        await self._puller.save_blob(repository, descriptor, write, emit=emit)
 
     async def push_blob(
         self,

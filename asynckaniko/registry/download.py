@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 
 from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskGroup
@@ -16,7 +16,7 @@ from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.reference import Repository
 from asynckaniko.registry.endpoints import Endpoint
 from asynckaniko.registry.progress import Progress
-from asynckaniko.registry.ranges import SEGMENT_SIZE, ReadAhead
+from asynckaniko.registry.ranges import SEGMENT_SIZE, ReadAhead, Spare
 from asynckaniko.registry.rejection import printable
 from asynckaniko.registry.retry import Interrupted
 from asynckaniko.registry.transport import Request, Transport
@@ -130,9 +130,13 @@ class Downloads:
     """Reads stretches of blobs, resuming after each cut."""
 
     def __init__(self, transport: Transport, *, connections: int) -> None:
-        """`connections` may be opened beside one for each blob."""
+        """`connections` may be opened beside the one of a big blob, while it is the only one."""
         self._transport = transport
-        self._spare = CapacityLimiter(connections)
+        self._spare = Spare(connections)
+
+    def announce(self, blob: Descriptor) -> AbstractContextManager[None]:
+        """Let those who read ahead know that this blob needs a connection, if it is big."""
+        return self._spare.blob() if blob.size >= _WORTH_RANGES else nullcontext()
 
     async def read(
         self, endpoint: Endpoint, stretch: Stretch, *, tasks: TaskGroup | None = None
@@ -187,27 +191,28 @@ class Downloads:
     def _read_ahead(
         self, endpoint: Endpoint, stretch: Stretch, tasks: TaskGroup | None
     ) -> ReadAhead | None:
-        start = stretch.offset + SEGMENT_SIZE
-        if tasks is None or stretch.end - stretch.offset < _WORTH_RANGES:
+        if tasks is None or stretch.end - stretch.offset < _WORTH_RANGES or not self._spare.share:
             return None
-        ahead = ReadAhead(
-            start,
+        return ReadAhead(
+            stretch.offset + SEGMENT_SIZE,
             stretch.end,
             lambda start, end: self.read(endpoint, stretch.part(start, end)),
             tasks=tasks,
-            limiter=self._spare,
+            spare=self._spare,
         )
-        if ahead.connections:
-            return ahead
-        ahead.close()
-        return None
 
 
 class Hasher:
-    """sha256 over a stream, off the event loop where it takes long."""
+    """sha256 over a stream, off the event loop, where its bytes are also given to `write`.
 
-    def __init__(self, limiter: CapacityLimiter) -> None:
+    `write` gets pieces of about a mebibyte together: each trip to a thread has its price.
+    """
+
+    def __init__(
+        self, limiter: CapacityLimiter, write: Callable[[Sequence[bytes]], object] | None = None
+    ) -> None:
         self._limiter = limiter
+        self._write = write
         self._sha256 = hashlib.sha256()
         self._waiting: list[bytes] = []
         self._size = 0
@@ -218,13 +223,19 @@ class Hasher:
         if self._size >= _HASH_BATCH:
             await to_thread.run_sync(self._hash, limiter=self._limiter)
 
-    def digest(self) -> Digest:
-        self._hash()
+    async def digest(self) -> Digest:
+        """Return the digest of everything, once all of it is written."""
+        if self._write:
+            await to_thread.run_sync(self._hash, limiter=self._limiter)
+        else:
+            self._hash()
         return Digest(f"sha256:{self._sha256.hexdigest()}")
 
     def _hash(self) -> None:
         for chunk in self._waiting:
             self._sha256.update(chunk)
+        if self._write and self._waiting:
+            self._write(self._waiting)
         self._waiting.clear()
         self._size = 0
 

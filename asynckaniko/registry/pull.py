@@ -1,6 +1,6 @@
 """Download manifests and blobs, verified, from a registry or its mirrors."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ class ResolvedImage:
 
 
 _AHEAD = 3
-"""Connections that read ahead, over all blobs."""
+"""Connections that read ahead in one big blob, as long as it is the only one."""
 
 
 class Puller:
@@ -60,7 +60,6 @@ class Puller:
         self._limits = limits
         self._clock = clock
         self._downloads = CapacityLimiter(limits.downloads)
-        # Enough for one big layer; several at once are connections enough, and memory.
         self._reading = Downloads(transport, connections=min(limits.downloads, _AHEAD))
         self._hashing = CapacityLimiter(limits.disk_threads)
         self._out_of_use: dict[Endpoint, float] = {}
@@ -165,7 +164,7 @@ class Puller:
             )
         stretch = Stretch(reference.repository, config, emit=emit)
         # Not among the downloads: a stage that begins must not wait for the layers of others.
-        async with aclosing(self._from([endpoint], stretch, verify=True)) as stream:
+        async with aclosing(self._from([endpoint], stretch, Hasher(self._hashing))) as stream:
             return b"".join([chunk async for chunk in stream])
 
     @asynccontextmanager
@@ -185,11 +184,35 @@ class Puller:
             endpoints = [e for e in endpoints if not e.is_mirror] or endpoints
         stretch = Stretch(repository, blob, emit=emit, start=start)
         verify = verify and start == 0  # the digest is that of the whole
-        with single_error():
+        hasher = Hasher(self._hashing) if verify else None
+        async with self._stream(endpoints, stretch, hasher) as stream:
+            yield stream
+
+    async def save_blob(
+        self,
+        repository: Repository,
+        blob: Descriptor,
+        write: Callable[[Sequence[bytes]], object],
+        *,
+        emit: EventSink,
+    ) -> None:
+        """Give the blob's bytes to `write`; see RegistryClient.save_blob."""
+        stretch = Stretch(repository, blob, emit=emit)
+        hasher = Hasher(self._hashing, write)
+        async with self._stream(self._candidates(repository), stretch, hasher) as stream:
+            async for _ in stream:
+                pass
+
+    @asynccontextmanager
+    async def _stream(
+        self, endpoints: list[Endpoint], stretch: Stretch, hasher: Hasher | None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        # A reader that begins in the middle may want little, and would waste the rest.
+        may_read_ahead = stretch.offset == 0
+        with single_error(), self._reading.announce(stretch.blob):
             async with self._slot(), create_task_group() as tasks:
-                # A reader that begins in the middle may want little, and would waste the rest.
-                ahead = tasks if start == 0 else None
-                stream = self._from(endpoints, stretch, verify=verify, tasks=ahead)
+                ahead = tasks if may_read_ahead else None
+                stream = self._from(endpoints, stretch, hasher, tasks=ahead)
                 async with aclosing(stream):
                     yield stream
                 tasks.cancel_scope.cancel()
@@ -208,11 +231,10 @@ class Puller:
         self,
         endpoints: list[Endpoint],
         stretch: Stretch,
+        hasher: Hasher | None,
         *,
-        verify: bool,
         tasks: TaskGroup | None = None,
     ) -> AsyncGenerator[bytes, None]:
-        hasher = Hasher(self._hashing) if verify else None
         for endpoint in endpoints:
             is_last = endpoint is endpoints[-1]
             try:
@@ -223,7 +245,7 @@ class Puller:
                             await hasher.update(chunk)
                         yield chunk
                 if hasher:
-                    self._verify(hasher.digest(), endpoint, stretch)
+                    self._verify(await hasher.digest(), endpoint, stretch)
                 return
             except (RegistryError, IntegrityError) as error:
                 self._set_aside(endpoint, error)

@@ -4,18 +4,16 @@ One connection to a far registry or its storage is slower than the line; several
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Generic, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, Event, Semaphore, WouldBlock
+from anyio import CancelScope, Event, Semaphore
 from anyio.abc import TaskGroup
 
 from asynckaniko.errors import AsynckanikoError
 
 SEGMENT_SIZE = 2 << 20
-_MOST_CONNECTIONS = 3
-"""Beside the one that reads the blob anyway."""
 
 Item = TypeVar("Item")
 Fetch = Callable[[int, int], AsyncGenerator[bytes, None]]
@@ -48,6 +46,41 @@ class _Queue(Generic[Item]):
             await self._changed.wait()
 
 
+class Spare:
+    """Connections that may read ahead: `most` of them while there is one big blob to read.
+
+    Several blobs at once are connections enough by themselves: each more takes one away.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._blobs = 0
+        self._lent = 0
+
+    @contextmanager
+    def blob(self) -> Iterator[None]:
+        """Count a big blob that is being read, or waits to be."""
+        self._blobs += 1
+        try:
+            yield
+        finally:
+            self._blobs -= 1
+
+    @property
+    def share(self) -> int:
+        """What one of the blobs may borrow now."""
+        others = max(0, self._blobs - 1)
+        return max(0, min(self._most // (others + 1), self._most - others - self._lent))
+
+    def borrow(self) -> int:
+        share = self.share
+        self._lent += share
+        return share
+
+    def give_back(self, count: int) -> None:
+        self._lent -= count
+
+
 class _Segment:
     def __init__(self, start: int, end: int) -> None:
         self.start = start
@@ -59,40 +92,38 @@ class _Segment:
 class ReadAhead:
     """Fetches the bytes from `start` to `end` while somebody else reads what is before them.
 
-    `close` must be called in any case. Connections come from `limiter`, as far as it has some to
-    spare; without any the reader should do without.
+    `close` must be called in any case. How many connections it takes is decided by `spare` when
+    the first answer is here: by then everybody who begins at the same time has been counted.
     """
 
     def __init__(
-        self, start: int, end: int, fetch: Fetch, *, tasks: TaskGroup, limiter: CapacityLimiter
+        self, start: int, end: int, fetch: Fetch, *, tasks: TaskGroup, spare: Spare
     ) -> None:
         self.start = start
         self._next = start
         self._end = end
         self._fetch = fetch
         self._tasks = tasks
-        self._limiter = limiter
-        self._borrowers = self._borrow()
-        self._room = Semaphore(len(self._borrowers) + 1)
+        self._spare = spare
+        self._room = Semaphore(0)
         """For segments that are fetched and not yet read."""
         self._segments: _Queue[_Segment] = _Queue()
         self._scopes: list[CancelScope] = []
         self._has_begun = False
-
-    @property
-    def connections(self) -> int:
+        self.connections = 0
         """How many are at work; none once it is closed."""
-        return len(self._borrowers)
 
     def decide(self, *, begin: bool) -> None:
         """Start to fetch, or never do, by the first answer to a range request."""
         if self._has_begun:
             return
-        if not begin:
-            self.close()
-            return
         self._has_begun = True
-        for _ in self._borrowers:
+        self.connections = self._spare.borrow() if begin else 0
+        if not self.connections:
+            self._segments.close()
+            return
+        self._room = Semaphore(self.connections + 1)
+        for _ in range(self.connections):
             self._tasks.start_soon(self._work)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -113,21 +144,9 @@ class ReadAhead:
     def close(self) -> None:
         for scope in self._scopes:
             scope.cancel()
-        for borrower in self._borrowers:
-            self._limiter.release_on_behalf_of(borrower)
-        self._borrowers = []
+        self._spare.give_back(self.connections)
+        self.connections = 0
         self._segments.close()
-
-    def _borrow(self) -> list[object]:
-        borrowers: list[object] = []
-        for _ in range(_MOST_CONNECTIONS):
-            borrower = object()
-            try:
-                self._limiter.acquire_on_behalf_of_nowait(borrower)
-            except WouldBlock:
-                break
-            borrowers.append(borrower)
-        return borrowers
 
     async def _work(self) -> None:
         with CancelScope() as scope:

@@ -1,5 +1,7 @@
 """One big blob by several connections."""
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 
@@ -166,6 +168,70 @@ async def test_error_of_the_reader_is_raised_as_it_is(registry: Registry, blob: 
             ) as stream:
                 await anext(stream)
                 raise ValueError("mine")
+
+
+async def test_four_big_blobs_are_read_whole_by_one_connection_each(
+    registry: Registry, blob: MemoryBlob
+) -> None:
+    contents: list[bytes] = []
+    proxy = FaultProxy(registry.host)
+
+    async with proxy.serve() as host, connect() as client, anyio.create_task_group() as tasks:
+
+        async def download() -> None:
+            contents.append(await read(client, Repository(host, "app"), blob.descriptor))
+
+        for _ in range(4):
+            tasks.start_soon(download)
+
+    assert contents == [blob.content] * 4
+    assert ranges(proxy) == [""] * 4
+
+
+async def test_small_blobs_do_not_keep_a_big_one_from_reading_ahead(
+    registry: Registry, blob: MemoryBlob
+) -> None:
+    small = [MemoryBlob(noise(1 << 20)) for _ in range(4)]
+    proxy = FaultProxy(registry.host)
+
+    async with proxy.serve() as host, connect() as client:
+        repository = Repository(host, "app")
+        for other in small:
+            await client.push_blob(repository, other)
+        async with anyio.create_task_group() as tasks:
+            for wanted in (*small, blob):
+                tasks.start_soon(read, client, repository, wanted.descriptor)
+
+    asked = [text for text in ranges(proxy) if text]
+    assert sorted(asked) == sorted(segment(number) for number in range(COUNT))
+
+
+async def test_saved_blob_is_written_in_order_before_it_is_done(
+    registry: Registry, blob: MemoryBlob
+) -> None:
+    written: list[bytes] = []
+
+    async with connect() as client:
+        await client.save_blob(Repository(registry.host, "app"), blob.descriptor, written.extend)
+
+    assert b"".join(written) == blob.content
+
+
+async def test_saved_blob_is_verified(registry: Registry, blob: MemoryBlob) -> None:
+    proxy = FaultProxy(registry.host, Rule(BLOBS, ChangeAnswer(flip=7)))
+
+    async with proxy.serve() as host, connect() as client:
+        with pytest.raises(IntegrityError, match="altered it"):
+            await client.save_blob(Repository(host, "app"), blob.descriptor, len)
+
+
+async def test_error_of_a_write_is_raised_as_it_is(registry: Registry, blob: MemoryBlob) -> None:
+    def fail(_: Sequence[bytes]) -> None:
+        raise OSError("disk full")
+
+    async with connect() as client:
+        with pytest.raises(OSError, match="disk full"):
+            await client.save_blob(Repository(registry.host, "app"), blob.descriptor, fail)
 
 
 async def test_many_big_blobs_share_the_spare_connections(
