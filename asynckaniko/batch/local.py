@@ -89,13 +89,7 @@ async def _open(
         open_builder(settings) as builder,
         _scratch(settings, disk) as scratch,
         ForkServer.start(directory=scratch, preload=PRELOAD, namespaces=False) as jobs,
-        RegistryClient(
-            settings.registry,
-            retry=settings.retry,
-            limits=settings.limits,
-            auth_files=settings.auth_files,
-            credentials=settings.credentials,
-        ) as registry,
+        RegistryClient.of(settings) as registry,
     ):
         inputs = InputDigests(
             batch,

@@ -63,13 +63,7 @@ async def index_task(task: Task, settings: Settings) -> Built:
     platforms: list[str] = list(task.entry["platforms"])
     tags: list[str] = list(task.entry["tags"])
     manifests: dict[str, Manifest] = {}
-    async with RegistryClient(
-        settings.registry,
-        retry=settings.retry,
-        limits=settings.limits,
-        auth_files=settings.auth_files,
-        credentials=settings.credentials,
-    ) as registry:
+    async with RegistryClient.of(settings) as registry:
         for tag in tags:
             for platform in platforms:
                 reference = Reference.parse(platform_tag(tag, platform))

@@ -181,15 +181,7 @@ class Builder:
             entering.callback(tasks.cancel_scope.cancel)
             processes = CapacityLimiter(limits.processes)
             inner = NamespacedSide(state.rootfs, processes, namespaced)
-            registry = await entering.enter_async_context(
-                RegistryClient(
-                    settings.registry,
-                    retry=settings.retry,
-                    limits=limits,
-                    auth_files=settings.auth_files,
-                    credentials=settings.credentials,
-                )
-            )
+            registry = await entering.enter_async_context(RegistryClient.of(settings))
             blobs = BlobStore(state.blobs, disk=disk)
             # Of its own: what is still on its way is waited for, unlike downloads.
             self._background = await entering.enter_async_context(create_task_group())

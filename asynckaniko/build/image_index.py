@@ -45,13 +45,7 @@ async def create_index(
     if not targets or not places:
         raise UsageError("an index needs a destination and at least one source")
     disk = CapacityLimiter(settings.limits.disk_threads)
-    client = RegistryClient(
-        settings.registry,
-        retry=settings.retry,
-        limits=settings.limits,
-        auth_files=settings.auth_files,
-        credentials=settings.credentials,
-    )
+    client = RegistryClient.of(settings)
     with tempfile.TemporaryDirectory(prefix="asynckaniko-") as scratch:
         async with client as registry:
             if check_push:

@@ -54,13 +54,7 @@ async def push_image(
         checkpoint = from_thread.check_cancelled
         read = partial(read_image, source, Path(scratch), checkpoint=checkpoint)
         image = await to_thread.run_sync(read, limiter=disk)
-        client = RegistryClient(
-            settings.registry,
-            retry=settings.retry,
-            limits=settings.limits,
-            auth_files=settings.auth_files,
-            credentials=settings.credentials,
-        )
+        client = RegistryClient.of(settings)
         async with client as registry:
             if check_push:
                 await check_destinations(registry, references, emit=on_event)

@@ -82,13 +82,7 @@ async def warm(
     except OSError as error:
         raise HostError(f"base image directory {request.directory}: {error.strerror}") from error
     wanted = await _wanted(request, settings, disk, on_event)
-    client = RegistryClient(
-        settings.registry,
-        retry=settings.retry,
-        limits=settings.limits,
-        auth_files=settings.auth_files,
-        credentials=settings.credentials,
-    )
+    client = RegistryClient.of(settings)
     with single_error():
         async with client as registry:
             return await _Warmer(request, registry, disk, on_event).warm(wanted)

@@ -25,7 +25,7 @@ from asynckaniko.registry.push import Blob, Pusher
 from asynckaniko.registry.retry import Clock
 from asynckaniko.registry.transport import Transport
 from asynckaniko.registry.wire import Wire
-from asynckaniko.settings import CredentialOptions, Limits, RegistryOptions, Retry
+from asynckaniko.settings import CredentialOptions, Limits, RegistryOptions, Retry, Settings
 
 __all__ = ["Blob", "RegistryClient", "ResolvedImage"]
 
@@ -60,6 +60,17 @@ class RegistryClient:
         self._sources = tuple(sources)
         self._clock = clock or Clock()
         self._stack = AsyncExitStack()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Make the client that these settings describe."""
+        return cls(
+            settings.registry,
+            retry=settings.retry,
+            limits=settings.limits,
+            auth_files=settings.auth_files,
+            credentials=settings.credentials,
+        )
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
