@@ -65,6 +65,7 @@ class BuildContexts:
             settings=resources.settings,
             disk=resources.disk,
             emit=emit,
+            google_token=resources.registry.google_token,
         )
 
     @classmethod

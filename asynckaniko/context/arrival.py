@@ -47,7 +47,7 @@ from asynckaniko.context.location import (
     parse_location,
     shown,
 )
-from asynckaniko.context.options import ContextOptions, GitOptions
+from asynckaniko.context.options import AskGoogle, ContextOptions, GitOptions
 from asynckaniko.errors import ArchiveError, ContextError, UsageError
 from asynckaniko.events import BuildWarning, EventSink
 from asynckaniko.settings import Settings
@@ -76,6 +76,7 @@ class Reach:
     settings: Settings
     disk: CapacityLimiter
     emit: EventSink
+    google_token: AskGoogle
 
     @property
     def web(self) -> WebOptions:
@@ -209,7 +210,11 @@ class Arrival:
 
                 stores, web = self._reach.options.object_store, self._reach.web
                 async with open_object(
-                    stored, options=stores, web=web, disk=self._reach.disk
+                    stored,
+                    options=stores,
+                    web=web,
+                    disk=self._reach.disk,
+                    google_token=self._reach.google_token,
                 ) as chunks:
                     await self._unpack_stream(chunks)
             case GitRepository() as repository:

@@ -6,9 +6,9 @@ time and given in order. All parts are of one version of the object (If-Match).
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import orjson
@@ -17,11 +17,11 @@ from anyio import CapacityLimiter, Event, create_task_group, to_thread
 from asynckaniko.concurrency import single_error
 from asynckaniko.context.https import WebOptions
 from asynckaniko.context.location import StoredObject
-from asynckaniko.context.options import ObjectStoreOptions
+from asynckaniko.context.options import AskGoogle, ObjectStoreOptions
 from asynckaniko.errors import ContextError, IntegrityError, UsageError
 
 if TYPE_CHECKING:
-    from obstore.store import AzureStore, GCSStore, S3Store
+    from obstore.store import AzureStore, GCSCredential, GCSStore, S3Store
 
     _Store: TypeAlias = S3Store | GCSStore | AzureStore
 
@@ -30,6 +30,9 @@ _PARTS_AT_ONCE = 4
 """Of which this many may be in memory."""
 _CREDENTIALS_SIZE = 1 << 20
 _GOOGLE_KINDS = ("service_account", "authorized_user")
+"""Of credentials files that obstore signs in with."""
+_FEDERATED = "external_account"
+"""The kind whose tokens we get ourselves."""
 _INSTALL = (
     "pip install 'asynckaniko[objectstore]' (or use the image that has it); without it, a"
     " presigned https:// URL works as a context too"
@@ -38,7 +41,12 @@ _INSTALL = (
 
 @asynccontextmanager
 async def open_object(
-    stored: StoredObject, *, options: ObjectStoreOptions, web: WebOptions, disk: CapacityLimiter
+    stored: StoredObject,
+    *,
+    options: ObjectStoreOptions,
+    web: WebOptions,
+    disk: CapacityLimiter,
+    google_token: AskGoogle,
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """Find an object, for the length of the block; yields the reader of its content.
 
@@ -53,9 +61,17 @@ async def open_object(
     except ImportError as error:
         raise UsageError(f"build context {name}: object stores need obstore: {_INSTALL}") from error
     parts = _Parts(name, stored.key, web)
+    tokens = None
+    file = options.gcs_credentials_file
+    if stored.store == "gs" and file is not None and not options.gcs_unsigned:
+        kind = await to_thread.run_sync(_google_kind, file, limiter=disk)
+        if kind == _FEDERATED:
+            tokens = await _GoogleTokens.open(file, google_token)
     try:
         # In a thread: it reads the files of certificates and credentials.
-        parts.store = await to_thread.run_sync(_open_store, stored, options, web, limiter=disk)
+        parts.store = await to_thread.run_sync(
+            _open_store, stored, options, web, tokens, limiter=disk
+        )
         found = await obstore.head_async(parts.store, stored.key)
     except FileNotFoundError as error:
         hint = _no_credentials(stored, options)
@@ -151,13 +167,41 @@ class _Parts:
         self._changed = Event()
 
 
-def _open_store(stored: StoredObject, options: ObjectStoreOptions, web: WebOptions) -> "_Store":
+class _GoogleTokens:
+    """Tokens of an account that obstore cannot sign in as; it asks when the last one ends."""
+
+    def __init__(self, file: Path, ask: AskGoogle, first: "GCSCredential") -> None:
+        self._file = file
+        self._ask = ask
+        self._first: GCSCredential | None = first
+
+    @classmethod
+    async def open(cls, file: Path, ask: AskGoogle) -> Self:
+        """Get the first token here, where its error is still ours. Raises what `ask` does."""
+        return cls(file, ask, await _lease(file, ask))
+
+    async def __call__(self) -> "GCSCredential":
+        first, self._first = self._first, None
+        return first or await _lease(self._file, self._ask)
+
+
+async def _lease(file: Path, ask: AskGoogle) -> "GCSCredential":
+    token, seconds = await ask(file)
+    return {"token": token, "expires_at": datetime.now(UTC) + timedelta(seconds=seconds)}
+
+
+def _open_store(
+    stored: StoredObject,
+    options: ObjectStoreOptions,
+    web: WebOptions,
+    tokens: _GoogleTokens | None,
+) -> "_Store":
     common = _common(options, web)
     match stored.store:
         case "s3":
             return _s3(stored, options, common)
         case "gs":
-            return _gcs(stored, options, common)
+            return _gcs(stored, options, common, tokens)
         case _:
             return _azure(stored, options, common)
 
@@ -214,7 +258,12 @@ def _is_address(endpoint: str) -> bool:
     return host == "localhost" or host.replace(".", "").isdigit() or ":" in host
 
 
-def _gcs(stored: StoredObject, options: ObjectStoreOptions, common: dict[str, Any]) -> "_Store":
+def _gcs(
+    stored: StoredObject,
+    options: ObjectStoreOptions,
+    common: dict[str, Any],
+    tokens: _GoogleTokens | None,
+) -> "_Store":
     from obstore.store import GCSStore
 
     config: dict[str, Any] = {}
@@ -222,14 +271,15 @@ def _gcs(stored: StoredObject, options: ObjectStoreOptions, common: dict[str, An
         config["base_url"] = options.gcs_endpoint.rstrip("/")
     if options.gcs_unsigned:
         config["skip_signature"] = True
+    elif tokens is not None:
+        common["credential_provider"] = tokens
     elif options.gcs_credentials_file is not None:
-        _check_google_credentials(options.gcs_credentials_file)
         config["application_credentials"] = str(options.gcs_credentials_file)
     return GCSStore(stored.bucket, config=config, **common)  # type: ignore[arg-type]
 
 
-def _check_google_credentials(path: Path) -> None:
-    """Raise UsageError unless obstore can sign in with the file."""
+def _google_kind(path: Path) -> str:
+    """Return the type of a credentials file. Raises UsageError: nobody can sign in with it."""
     try:
         with path.open("rb") as file:
             found = orjson.loads(file.read(_CREDENTIALS_SIZE))
@@ -238,12 +288,13 @@ def _check_google_credentials(path: Path) -> None:
         # Not the text of the error: the line that it quotes may be a key.
         why = error.strerror if isinstance(error, OSError) else "not JSON"
         raise UsageError(f"GOOGLE_APPLICATION_CREDENTIALS={path}: {why}") from error
-    if kind not in _GOOGLE_KINDS:
+    if kind not in (*_GOOGLE_KINDS, _FEDERATED):
         raise UsageError(
             f"GOOGLE_APPLICATION_CREDENTIALS={path}: it is of the type {kind!r}; build contexts can"
-            f" use {' and '.join(_GOOGLE_KINDS)}, or the metadata server where the variable is not"
-            " set; a signed https:// URL needs none of them"
+            f" use {', '.join(_GOOGLE_KINDS)} and {_FEDERATED}, or the metadata server where the"
+            " variable is not set; a signed https:// URL needs none of them"
         )
+    return str(kind)
 
 
 def _azure(stored: StoredObject, options: ObjectStoreOptions, common: dict[str, Any]) -> "_Store":

@@ -4,11 +4,17 @@ Values only: the command line fills them from flags and environment, a service f
 configuration.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 PULL_SCHEMES = ("https", "http", "ssh", "git")
+AskGoogle: TypeAlias = Callable[[Path], Awaitable[tuple[str, float]]]
+"""Gets an access token for the account of a credentials file, and the seconds that it lives.
+
+Raises UsageError: there is none.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from asynckaniko.registry.auth import Authenticator
 from asynckaniko.registry.credential_helpers import credential_sources
 from asynckaniko.registry.credentials import Credentials, CredentialSource
 from asynckaniko.registry.endpoints import Endpoints
+from asynckaniko.registry.google_account import GoogleAccount
 from asynckaniko.registry.proxies import Proxies
 from asynckaniko.registry.pull import Puller, ResolvedImage
 from asynckaniko.registry.push import Blob, Pusher
@@ -88,6 +89,7 @@ class RegistryClient:
             configured = credential_sources(
                 self._credentials, self._auth_files, wire=wire, clock=self._clock
             )
+            self._wire = wire
             credentials = Credentials((*self._sources, *configured))
             auth = Authenticator(credentials, wire, tasks=tasks, clock=self._clock)
             transport = Transport(wire, auth, retry=self._retry, clock=self._clock)
@@ -107,6 +109,13 @@ class RegistryClient:
         trace: TracebackType | None,
     ) -> bool | None:
         return await self._stack.__aexit__(kind, error, trace)
+
+    async def google_token(self, file: Path) -> tuple[str, float]:
+        """Get an access token for the account of a credentials file, and the seconds it lives.
+
+        For whom else the account lets in. Raises UsageError: there is none, and why.
+        """
+        return await GoogleAccount(self._wire, file).access_token()
 
     async def resolve(
         self, reference: Reference, platform: Platform, *, emit: EventSink = ignore

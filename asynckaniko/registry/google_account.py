@@ -18,7 +18,7 @@ import orjson
 from anyio import CapacityLimiter, to_thread
 from yarl import URL
 
-from asynckaniko.errors import RegistryError
+from asynckaniko.errors import RegistryError, UsageError
 from asynckaniko.registry.bodies import Body
 from asynckaniko.registry.credentials import Credential, Lease, Secret
 from asynckaniko.registry.endpoints import Direction, is_loopback
@@ -27,9 +27,10 @@ from asynckaniko.registry.token_requests import (
     FAR,
     LARGEST_ANSWER,
     NEAR,
-    ask_json,
+    NoAnswerError,
     life_seconds,
     post,
+    request_json,
 )
 from asynckaniko.registry.wire import Call, Wire
 
@@ -63,6 +64,13 @@ class GoogleAccount:
             return None
         source = f"GOOGLE_APPLICATION_CREDENTIALS {self._file}"
         return Lease(Credential("oauth2accesstoken", Secret(token), source=source), seconds)
+
+    async def access_token(self) -> tuple[str, float]:
+        """Get an access token and the seconds that it lives. Raises UsageError: there is none."""
+        try:
+            return await self._token(await self._read())
+        except _NoAccountError as error:
+            raise UsageError(f"GOOGLE_APPLICATION_CREDENTIALS={self._file}: {error}") from error
 
     async def _read(self) -> Mapping[str, Any]:
         content = await _read_file(self._file)
@@ -154,7 +162,7 @@ class GoogleAccount:
             body=Body.of(body),
             redirects=0,
         )
-        answer = await ask_json(self._wire, call)
+        answer = await self._ask(call)
         found = answer.get("accessToken")
         if not isinstance(found, str):
             raise _NoAccountError(f"{printable(call.url)} gave no token for the service account")
@@ -204,8 +212,14 @@ class GoogleAccount:
             problem = str(error) or "timed out"
         raise _NoAccountError(f"no subject token from {printable(url)}: {problem}")
 
+    async def _ask(self, call: Call) -> Mapping[str, Any]:
+        try:
+            return await request_json(self._wire, call)
+        except NoAnswerError as error:
+            raise _NoAccountError(f"{printable(call.url)} gave no token: {error}") from error
+
     async def _answer(self, call: Call) -> tuple[str, float]:
-        answer = await ask_json(self._wire, call)
+        answer = await self._ask(call)
         token = answer.get("access_token")
         if not isinstance(token, str):
             raise _NoAccountError(f"{printable(call.url)} gave no token")

@@ -23,6 +23,10 @@ LARGEST_ANSWER = 1 << 20
 _log = logging.getLogger(__name__)
 
 
+class NoAnswerError(Exception):
+    """Why a cloud did not answer; without secrets."""
+
+
 def post(
     url: URL, form: Mapping[str, str], patience: Retry, *, authorization: str | None = None
 ) -> Call:
@@ -45,6 +49,15 @@ async def ask_json(wire: Wire, call: Call) -> Mapping[str, Any]:
     A cloud that does not answer is no error: mostly we do not run there.
     """
     try:
+        return await request_json(wire, call)
+    except NoAnswerError as error:
+        _log.info("no credentials from %s: %s", printable(call.url), error)
+        return {}
+
+
+async def request_json(wire: Wire, call: Call) -> Mapping[str, Any]:
+    """Return the JSON object of a 200. Raises NoAnswerError in any other case."""
+    try:
         with anyio.fail_after(call.patience.response_seconds):
             async with wire.exchange(call) as incoming:
                 content = await incoming.read(LARGEST_ANSWER)
@@ -55,8 +68,7 @@ async def ask_json(wire: Wire, call: Call) -> Mapping[str, Any]:
         problem = str(error) or "timed out"
     except orjson.JSONDecodeError:
         problem = "not JSON"
-    _log.info("no credentials from %s: %s", printable(call.url), problem)
-    return {}
+    raise NoAnswerError(problem)
 
 
 def life_seconds(value: object, *, default: float) -> float:

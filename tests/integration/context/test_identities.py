@@ -22,6 +22,7 @@ CLIENT = {"AZURE_CLIENT_ID": "client", "AZURE_TENANT_ID": "tenant"}
 SECRET = "canary-client-secret"
 TOKEN = "canary-token"
 ASSERTION = "canary-assertion"
+AUDIENCE = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x"
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Cloud(ObjectStore):
 
     asked: list[tuple[str, dict[str, str], Mapping[str, str]]] = field(default_factory=list)
     """Path, query or form, and headers of the requests for tokens."""
+    life_seconds: float = 3600
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if "token" not in request.path:
@@ -39,7 +41,11 @@ class Cloud(ObjectStore):
         return web.json_response(
             {"access_token": TOKEN, "token_type": "Bearer"}
             # Microsoft's login says seconds as a number, its metadata service a date as text.
-            | ({"expires_in": 3600} if request.method == "POST" else {"expires_on": "4102444800"})
+            | (
+                {"expires_in": self.life_seconds}
+                if request.method == "POST"
+                else {"expires_on": "4102444800"}
+            )
             | ({"expires_in": 3600} if "computeMetadata" in request.path else {})
         )
 
@@ -221,13 +227,84 @@ def test_metadata_server_signs_in_to_google(builds: Builds, cloud: Cloud, url: s
     assert headers["Metadata-Flavor"] == "Google"
 
 
+def federation(directory: Path, url: str) -> Path:
+    """Write what `gcloud iam workload-identity-pools create-cred-config` does (AIP-4117)."""
+    subject = directory / "subject"
+    subject.write_text(ASSERTION)
+    path = directory / "federation.json"
+    content = {
+        "type": "external_account",
+        "audience": AUDIENCE,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": f"{url}/v1/token",
+        "credential_source": {"file": str(subject)},
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_workload_identity_federation_signs_in_to_google(
+    builds: Builds, cloud: Cloud, url: str, tmp_path: Path
+) -> None:
+    environment = {
+        "GOOGLE_BASE_URL": url,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(federation(tmp_path, url)),
+    }
+
+    image = builds.read("--context", "gs://bucket/c.tgz", environment=environment)
+
+    assert image.tree["a"].content == b"x"
+    path, form, _ = cloud.asked[0]
+    assert path == "/v1/token"
+    # RFC 8693, section 2.1.
+    assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:token-exchange"
+    assert form["subject_token"] == ASSERTION
+    assert form["audience"] == AUDIENCE
+
+
+def test_federated_token_that_ends_is_asked_for_again(
+    builds: Builds, cloud: Cloud, url: str, tmp_path: Path
+) -> None:
+    cloud.life_seconds = 1e-6  # over before the next request
+    environment = {
+        "GOOGLE_BASE_URL": url,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(federation(tmp_path, url)),
+    }
+
+    image = builds.read("--context", "gs://bucket/c.tgz", environment=environment)
+
+    assert image.tree["a"].content == b"x"
+    assert len(cloud.asked) > 1
+
+
+def test_refused_federation_is_said_without_its_tokens(builds: Builds, tmp_path: Path) -> None:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error_description": ASSERTION}, status=400)
+
+    with serving(refuse) as host:
+        path = federation(tmp_path, f"http://{host}")
+        done = builds.refuse(
+            *("--context", "gs://bucket/c.tgz"),
+            environment={
+                "GOOGLE_BASE_URL": f"http://{host}",
+                "GOOGLE_APPLICATION_CREDENTIALS": str(path),
+            },
+        )
+
+    assert done.exit_code == 2
+    assert f"GOOGLE_APPLICATION_CREDENTIALS={path}" in done.stderr
+    assert f"http://{host}/v1/token gave no token: HTTP 400" in done.stderr
+    assert "canary" not in done.said
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (
-            '{"type": "external_account", "private_key": "canary"}',
-            "it is of the type 'external_account'",
+            '{"type": "gdch_service_account", "private_key": "canary"}',
+            "it is of the type 'gdch_service_account'",
         ),
+        ('{"type": "external_account", "client_secret": "canary"}', "audience is missing"),
         ('["canary"]', "it is of the type None"),
         ('{"private_key": "canary', "not JSON"),
         (None, "No such file or directory"),
