@@ -8,9 +8,9 @@ PYTHON := .venv/bin/python
 JOBS ?= 2
 # What to hand to pytest: make test TESTS="tests/unit -k tar"
 TESTS ?=
-MADE := .demo .image .test .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist perf/work perf/results
+MADE := .demo .image .test .azurite .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist perf/work perf/results
 
-.PHONY: help demo demo-batch image test check lint types format fast soak perf setup clean demo-packages test-packages
+.PHONY: help demo demo-batch image test check lint types format fast soak azurite perf setup clean demo-packages test-packages
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ soak: .venv/.dev test-packages ## Kill builds while they write caches, and play 
 	$(PYTHON) -m pytest -n 0 -s tests/soak/killed_writers.py
 	$(PYTHON) -m tests.fault.registry.soak
 
+azurite: .venv/.dev test-packages .azurite/package.json ## Read contexts from Azurite, the emulator of Azure's blobs; needs npm
+	$(PYTHON) -m pytest -n 0 tests/integration/context/azurite.py
+
 perf: .venv/.perf test-packages ## Measure whole builds; make perf ARGS=--help tells how
 	$(PYTHON) -m perf $(ARGS)
 
@@ -62,6 +65,9 @@ demo-packages:
 
 test-packages:
 	@deploy/install-packages.sh demo test
+
+.azurite/package.json:
+	npm install --no-audit --no-fund --prefix .azurite azurite@3
 
 # The dev group holds all that the demo needs, so the one stands in for the other.
 .venv/.demo: pyproject.toml deploy/make-venv.sh | demo-packages
