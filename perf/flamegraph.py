@@ -11,6 +11,7 @@ from perf.svg import FAINT, Drawing
 _WIDTH, _ROW, _HEAD = 1200, 17, 44
 _CHARACTER = 6.3
 _THINNEST = 0.5
+_PROCESS = re.compile(r'(process \d+):"[^"]*"')
 _WARM = ("#f2a65a", "#f0b67a", "#eb9a4b", "#f6c28b")
 
 
@@ -34,10 +35,12 @@ class Frame:
 
 
 def read_folded(lines: Iterable[str]) -> Counter[str]:
-    """Count the stacks of folded text."""
+    """Count the stacks of folded text; of py-spy's frames for processes only the number stays."""
     stacks: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.strip().rpartition(" ")
+        # A command line may hold semicolons, which part frames.
+        stack = _PROCESS.sub(r"\1", stack)
         if stack:
             stacks[stack] += int(count)
     return stacks

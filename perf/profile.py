@@ -1,7 +1,7 @@
 """Run one scenario under a sampling profiler; write folded stacks and a flame graph.
 
-py-spy sees Python functions, of every process that is started; perf sees C functions and the
-kernel's. py-spy is taken where it is there, unless --with says otherwise.
+py-spy sees Python functions, and puts each process below the one that started it; perf sees C
+functions and the kernel's. py-spy is taken where it is there, unless --with says otherwise.
 """
 
 import argparse

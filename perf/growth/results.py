@@ -144,5 +144,5 @@ def _panels(rows: Sequence[Figures]) -> list[Panel]:
     return [
         Panel("seconds", [curve("wall", lambda row: row.wall), curve("CPU", lambda row: row.cpu)]),
         Panel("MiB of memory", [curve("peak", lambda row: row.memory / 2**20)]),
-        Panel("MB pulled and pushed", [curve("sum", lambda row: row.moved / 1e6)]),
+        Panel("MB", [curve("pulled + pushed", lambda row: row.moved / 1e6)]),
     ]

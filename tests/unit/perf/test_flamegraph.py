@@ -32,6 +32,12 @@ def test_folded_text_with_blanks_in_a_name_is_read() -> None:
     assert read_folded(["a;f (x.py:3) 2", "a;f (x.py:3) 3", ""]) == {"a;f (x.py:3)": 5}
 
 
+def test_command_line_of_a_process_is_no_frame() -> None:
+    line = 'process 7:"python -c import sys; main()";process 9:"sh -c a;b";read (a.py:1) 2'
+
+    assert read_folded([line]) == {"process 7;process 9;read (a.py:1)": 2}
+
+
 def test_width_of_a_frame_is_its_share_of_the_samples(tmp_path: Path) -> None:
     draw_flames({"a;b": 3, "a;c": 1}, "t", tmp_path / "f.svg")
 
