@@ -14,6 +14,7 @@ from asynckaniko.build.workspace import Resources
 from asynckaniko.dockerfile.instructions import Dockerfile
 from asynckaniko.dockerfile.parser import parse
 from asynckaniko.errors import AsynckanikoError, DockerfileError, UsageError
+from asynckaniko.isolation import rlimits
 from asynckaniko.oci.config import format_time
 from asynckaniko.settings import Settings
 
@@ -34,6 +35,10 @@ def check(request: BuildRequest) -> None:
             "annotations need the OCI format: Docker's manifest has no place for them; leave out"
             " the image format docker or the annotations"
         )
+    rlimits.check(request.step_limits.ulimits)
+    size = request.step_limits.shm_size
+    if size is not None and size <= 0:
+        raise UsageError(f"the size of /dev/shm is {size} bytes: it must be more than 0")
     archives = [output for output in request.outputs if isinstance(output, DockerArchive)]
     manifests = [output for output in request.outputs if isinstance(output, Push | OciLayout)]
     if request.annotations and archives and not manifests:

@@ -103,6 +103,16 @@ class InPlace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepLimits:
+    """What one RUN may use. No part of cache keys."""
+
+    ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Soft and hard limit by docker's name (`nofile`, `nproc`, ...); -1 is none."""
+    shm_size: int | None = None
+    """Bytes of /dev/shm, which is 64 MiB otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """One image to build. Only `context` is required."""
 
@@ -145,6 +155,7 @@ class BuildRequest:
     materialize: bool = False
     """Unpack the base even where a step could do without."""
     in_place: InPlace = field(default_factory=InPlace)
+    step_limits: StepLimits = field(default_factory=StepLimits)
     jobs: int = 0
     """Stages at a time; 0 leaves it to the Builder's limits."""
 

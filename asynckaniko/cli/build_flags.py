@@ -26,6 +26,15 @@ EXECUTOR_ONLY = dict.fromkeys(
     ),
     "only the executor has this flag of kaniko's",
 )
+CGROUP_FLAGS = dict.fromkeys(
+    (
+        *("--cgroup-parent", "--cpu-period", "--cpu-quota", "--cpu-shares", "--cpus"),
+        *("--cpuset-cpus", "--cpuset-mems", "--memory", "--memory-swap"),
+    ),
+    "a command gets no cgroup of its own, so it cannot be limited by one; set resources.limits of"
+    " the Pod, or see --ulimit",
+)
+FOREIGN = EXECUTOR_ONLY | CGROUP_FLAGS
 """Flags people will try here, and why they are refused: ignoring one could change the image."""
 
 
@@ -98,6 +107,8 @@ class BuildFlags:
     materialize: bool | None = None
     isolation: str | None = None
     pid: str | None = None
+    ulimit: tuple[str, ...] = ()
+    shm_size: str | None = None
     cleanup: bool | None = None
     ignore_path: tuple[str, ...] = ()
     ignore_var_run: bool | None = None

@@ -13,7 +13,7 @@ import click
 import asynckaniko
 from asynckaniko.cli.batch_flags import batch_command, read_flags
 from asynckaniko.cli.build_flags import (
-    EXECUTOR_ONLY,
+    FOREIGN,
     BuildFlags,
     build_flags,
     check_flags,
@@ -44,7 +44,7 @@ class Commands(click.Group):
         if args and args[0].startswith("-") and args[0] not in {"-h", "--help", "--version"}:
             name = args[0].partition("=")[0]
             flags = {option for flag in build_flags() for option in flag.opts}
-            if name in flags or name in EXECUTOR_ONLY:
+            if name in flags or name in FOREIGN:
                 raise UsageError(
                     f"{name} is a flag of a command: asynckaniko build {' '.join(args)}"
                 )
@@ -208,7 +208,7 @@ def _commands() -> Iterator[click.Command]:
         params=[*build_flags(), _context_argument()],
         help="Build an image from a Dockerfile and push or store it.",
         examples=_BUILD_EXAMPLES,
-        foreign=EXECUTOR_ONLY,
+        foreign=FOREIGN,
         **flags,
     )
     yield batch_command(batch, {"context_settings": _CONTEXT_SETTINGS})

@@ -1,8 +1,10 @@
-"""The flags --isolation and --pid become Settings."""
+"""The flags about how commands run: --isolation and --pid, --ulimit and --shm-size."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
-from asynckaniko.cli.flags import Flag, Value, one_of
+from asynckaniko.build.request import StepLimits
+from asynckaniko.cli.flags import Flag, Value, one_of, repeated
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
 from asynckaniko.settings import ISOLATION_MODES, IsolationOptions
@@ -10,10 +12,14 @@ from asynckaniko.settings import ISOLATION_MODES, IsolationOptions
 _VARIABLE = "ASYNCKANIKO_ISOLATION"
 _PIDS = ("private", "shared")
 _NOT_YET = ("single-id",)
+_DOCKER_SIZE = re.compile(
+    r"(?P<number>\d{1,12}) ?(?P<unit>[kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE
+)
+_ULIMIT = re.compile(r"(?P<name>[a-z]+)=(?P<soft>-1|\d{1,18})(?::(?P<hard>-1|\d{1,18}))?", re.ASCII)
 
 
 def isolation_flags(flag: Callable[..., Flag]) -> list[Flag]:
-    """Make the two flags; `flag` knows their group."""
+    """Make the flags; `flag` knows their group."""
     return [
         flag(
             "--isolation",
@@ -30,6 +36,18 @@ def isolation_flags(flag: Callable[..., Flag]) -> list[Flag]:
             default="private",
             help="shared leaves commands among this container's processes, which lets ps work "
             "where /proc is masked, and one command kill the others.",
+        ),
+        flag(
+            "--ulimit",
+            value=repeated("NAME=SOFT[:HARD]"),
+            help="Limit each RUN, by docker's names: nofile=1024:4096, nproc=200, core=0; -1 is "
+            "no limit.",
+        ),
+        flag(
+            "--shm-size",
+            value=Value("SIZE"),
+            default="64m",
+            help="Size of /dev/shm in each RUN; k, m and g are powers of 1024, as docker has it.",
         ),
     ]
 
@@ -48,6 +66,28 @@ def read_isolation(
     if mode == "none" and pid == "shared":
         raise UsageError("--pid=shared is about commands, and --isolation=none runs none")
     return IsolationOptions(mode=mode, shared_pids=pid == "shared")
+
+
+def read_step_limits(ulimits: Iterable[str], shm_size: str | None) -> StepLimits:
+    """Read NAME=SOFT[:HARD], the last of one name wins; and a size. Raises UsageError."""
+    found: dict[str, tuple[int, int]] = {}
+    for text in ulimits:
+        match = _ULIMIT.fullmatch(text)
+        if match is None:
+            raise UsageError(
+                f'invalid --ulimit "{text}": it must be NAME=SOFT[:HARD], two numbers, as in'
+                " nofile=1024:4096"
+            )
+        soft = int(match["soft"])
+        found[match["name"]] = (soft, int(match["hard"] or soft))
+    return StepLimits(ulimits=found, shm_size=_bytes(shm_size) if shm_size else None)
+
+
+def _bytes(text: str) -> int:
+    match = _DOCKER_SIZE.fullmatch(text)
+    if match is None:
+        raise UsageError(f'invalid --shm-size "{text}": it must be a size like 256m or 1g')
+    return int(match["number"]) << 10 * " kmg".index(match["unit"].lower() or " ")
 
 
 def _modes() -> str:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 import asynckaniko
-from asynckaniko.cli.build_flags import BuildFlags
+from asynckaniko.cli.build_flags import CGROUP_FLAGS, BuildFlags
 from asynckaniko.cli.commands import main_group
 from asynckaniko.cli.flags import Command
 from asynckaniko.cli.inputs import given
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from asynckaniko.cli.build_command import OpenBuilder
 
 _PROGRAM = "executor"
+_NOT_PRESERVED = (
+    "--preserve-context: mode in-place deletes the container's own files and does not bring them"
+    " back; it leaves alone the context, /kaniko, /busybox, /workspace and what flags name"
+)
 _SUBCOMMANDS = frozenset({"login", "push", "completion"})
 """Those that are the same under both names."""
 
@@ -64,6 +68,7 @@ def _command() -> click.Command:
         _PROGRAM,
         callback=_execute,
         params=executor_flags(),
+        foreign=CGROUP_FLAGS,
         help="Build an image as kaniko's executor does, and push it.",
         options_metavar="[flags]",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -112,6 +117,8 @@ class Execution:
         for name, reason in WITHOUT_EFFECT.items():
             if self._values[name] is not None:
                 session.log("debug", f"--{name.replace('_', '-')} has no effect: {reason}")
+        if self._values["preserve_context"] and options.settings.isolation.mode == "in-place":
+            session.log("warning", _NOT_PRESERVED)
         return session.execute(open_builder)
 
     def _flags_of_library(self) -> BuildFlags:

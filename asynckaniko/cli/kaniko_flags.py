@@ -69,14 +69,16 @@ _SHARED = frozenset(
         "compression_level",
         "credential_helpers",
         "push_chunk_size",
+        "shm_size",
+        "ulimit",
         "push_ignore_immutable_tag_errors",
         "skip_push_permission_check",
     }
 )
 """Fields of BuildFlags that kaniko has under the same name and with the same meaning.
 
-Three are ours, `isolation`, `pid` and `push_chunk_size`: what they choose is not to be had
-otherwise.
+Five are ours, `isolation`, `pid`, `ulimit`, `shm_size` and `push_chunk_size`: what they choose is
+not to be had otherwise.
 """
 
 _IN_PLACE_ONLY = ("cleanup", "ignore_path", "ignore_var_run")

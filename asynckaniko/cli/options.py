@@ -21,7 +21,7 @@ from asynckaniko.cli.context_options import bucket_context, read_context_options
 from asynckaniko.cli.flag_groups import PROGRESS
 from asynckaniko.cli.flags import parse_size
 from asynckaniko.cli.inputs import given, read_build_args, read_pairs, read_secrets, read_ssh
-from asynckaniko.cli.isolation_options import read_isolation
+from asynckaniko.cli.isolation_options import read_isolation, read_step_limits
 from asynckaniko.cli.registry_options import (
     read_credentials,
     read_registry_options,
@@ -140,6 +140,7 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
             ignores_var_run=flags.ignore_var_run is not False,
             clean_up=bool(flags.cleanup),
         ),
+        step_limits=read_step_limits(given(flags.ulimit), flags.shm_size),
         jobs=flags.jobs or 0,
     )
 

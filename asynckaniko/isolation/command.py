@@ -3,11 +3,12 @@
 import errno
 import os
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from asynckaniko.errors import StepFailed
+from asynckaniko.isolation import rlimits
 from asynckaniko.linux import capabilities, processes, seccomp
 from asynckaniko.linux.accounts import Accounts, Identity, UnknownAccount
 
@@ -18,12 +19,16 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run. `user` is USER's text, `env` are `K=V` as the program is to see them."""
+    """What to run. `user` is USER's text, `env` are `K=V` as the program is to see them.
+
+    `limits` are soft and hard ones by the names of `rlimits`.
+    """
 
     argv: Sequence[str]
     env: Sequence[str]
     cwd: str
     user: str
+    limits: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def limit() -> None:
@@ -42,7 +47,7 @@ def execute(
     closed here. What the command leaves running is reaped or, when the caller exits, killed.
     `give_up` is called in the command's process, as root, before it is the command.
 
-    Raises StepFailed: no such user, no such working directory.
+    Raises StepFailed: no such user, no such working directory, a limit that cannot be had.
     """
     identity, env = _identify(command)
     _change_directory(command.cwd)
@@ -57,7 +62,7 @@ def execute(
     status = _reap_until(child)
     if refusal:
         kind, _, text = refusal.partition(" ")
-        if kind == "user":
+        if kind == "step":
             os.close(stderr)
             raise StepFailed(text)
         os.write(stderr, f"{text}\n".encode())
@@ -118,6 +123,7 @@ def _become(
             signal.signal(number, signal.SIG_DFL)
         give_up()
         _take_identity(identity, report)
+        _limit(command, report)
         status, refusal = _exec(command.argv, env)
     except BaseException as error:
         status, refusal = 1, f"exec cannot start the command: {error}"
@@ -133,9 +139,17 @@ def _take_identity(identity: Identity, report: int) -> None:
     except OSError as error:
         os.write(
             report,
-            f"user cannot run as {identity.uid}:{identity.gid} ({error.strerror}): the build's "
+            f"step cannot run as {identity.uid}:{identity.gid} ({error.strerror}): the build's "
             "user namespace has no such ids; give the executor a larger range of ids".encode(),
         )
+        os._exit(1)
+
+
+def _limit(command: Command, report: int) -> None:
+    try:
+        rlimits.impose(command.limits)
+    except StepFailed as error:
+        os.write(report, f"step {error}".encode())
         os._exit(1)
 
 

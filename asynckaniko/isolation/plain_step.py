@@ -44,8 +44,8 @@ def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """Run a command in `root`, which is `/` or a directory; its changes stay there.
 
     arguments: root, drawer (see `swaps`), argv, env (["K=V"]), cwd, user (USER's text, "" is
-    root), network ("host" or "none"), executor (the process that nothing may be done to),
-    mounts as `swaps` describes them.
+    root), network ("host" or "none"), limits ({"nofile": [soft, hard]}), executor (the process that
+    nothing may be done to), mounts as `swaps` describes them.
 
     fds: stdout and stderr of the command, then the files of secrets. A pipe should have mode
     0666, or a command that opens /dev/stderr is refused.
@@ -71,6 +71,7 @@ def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
             env=[*arguments["env"], *swapped.environment],
             cwd=arguments["cwd"] or "/",
             user=arguments["user"],
+            limits=arguments.get("limits", {}),
         )
         try:
             with _changed_root(root):

@@ -34,7 +34,7 @@ _DEV_LINKS = {
 }
 _QUIET = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 _TTY_GROUP = 5
-_SHM_SIZE = 64 << 20
+SHM_SIZE = 64 << 20
 
 # What runc protects. Files there are owned by the host's root: with the swap map they are out
 # of reach anyway, with a map that backs ns-root by the host's root they are not.
@@ -58,6 +58,7 @@ def assemble(
     attached: Sequence[Prepared],
     own_network: bool,
     bench: Bench,
+    shm_size: int = SHM_SIZE,
 ) -> tuple[str, list[str]]:
     """Mount it all; return the root's path and the mount points that exist only for this step.
 
@@ -81,7 +82,7 @@ def assemble(
     mount_overlay(
         stack, root, upper=layers.upper, work=layers.work, volatile=True, scratch=bench.memory
     )
-    _mount_dev(f"{root}/{places[0]}")
+    _mount_dev(f"{root}/{places[0]}", shm_size)
     _mount_proc(f"{root}/{places[1]}")
     _mount_sys(f"{root}/{places[2]}", own_network=own_network)
     _attach_all(root, wanted[3:], places[3:])
@@ -180,7 +181,7 @@ def _make(root: int, path: str, *, is_directory: bool) -> None:
         os.close(directory)
 
 
-def _mount_dev(place: str) -> None:
+def _mount_dev(place: str, shm_size: int) -> None:
     # Mode 755, not 1777: in sticky world-writable directories opening a device is restricted.
     flags = syscalls.MS_NOSUID | syscalls.MS_STRICTATIME
     syscalls.mount("tmpfs", place, "tmpfs", flags, "mode=755,size=64k")
@@ -196,7 +197,7 @@ def _mount_dev(place: str) -> None:
     syscalls.mount(
         "devpts", f"{place}/pts", "devpts", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, options
     )
-    syscalls.mount("shm", f"{place}/shm", "tmpfs", _QUIET, f"mode=1777,size={_SHM_SIZE}")
+    syscalls.mount("shm", f"{place}/shm", "tmpfs", _QUIET, f"mode=1777,size={shm_size}")
     syscalls.mount("mqueue", f"{place}/mqueue", "mqueue", _QUIET)
 
 

@@ -18,7 +18,8 @@ def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
 
     arguments: lowers (directories, base first), upper, work, scratch (an empty private
     directory), argv, env (["K=V"]), cwd, user (USER's text, "" is root), hostname, network
-    ("host" or "none"), files ({"/etc/hosts": content}) and mounts, each with `type`, `target` and
+    ("host" or "none"), limits ({"nofile": [soft, hard]}), shm_size (bytes; without, docker's),
+    files ({"/etc/hosts": content}) and mounts, each with `type`, `target` and
 
         bind    directory or lowers (the tree), source (in it), readonly (default true; else
                 what is written is thrown away)
@@ -46,6 +47,7 @@ def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         attached=attached,
         own_network=own_network,
         bench=bench,
+        shm_size=arguments.get("shm_size") or root.SHM_SIZE,
     )
     syscalls.sethostname(arguments["hostname"])
     root.enter(place)
@@ -54,5 +56,6 @@ def run(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         env=[*arguments["env"], *secret_env],
         cwd=arguments["cwd"] or "/",
         user=arguments["user"],
+        limits=arguments.get("limits", {}),
     )
     return {"exit_status": execute(command, stdout=stdout, stderr=stderr), "stubs": stubs}

@@ -63,9 +63,17 @@ async def run_command(stage: "StageRun", prepared: PreparedRun, step: Step, posi
 
     Raises:
         CommandFailed: exit status other than 0.
-        StepFailed: it could not be started: no such user, a mount without its source.
+        StepFailed: it could not be started: no such user, a mount without its source, a limit
+            that cannot be kept.
     """
     run, state, instruction = stage.run, stage.state, prepared.instruction
+    limits = run.request.step_limits
+    is_plain = (await run.workspace.side()).is_listed
+    if is_plain and limits.shm_size is not None:
+        raise StepFailed(
+            "--shm-size: where nothing can be mounted (modes in-place and chroot), /dev/shm is no"
+            " file system of the command's own; leave the flag out, or use a mode with namespaces"
+        )
     command = CommandRun(stage, step, prepared.argv)
     async with prepared_mounts(stage, instruction, prepared.script) as mounts:
         job = {
@@ -74,8 +82,9 @@ async def run_command(stage: "StageRun", prepared: PreparedRun, step: Step, posi
             "cwd": state.workdir,
             "user": state.user,
             "network": "none" if instruction.network == "none" else "host",
+            "limits": dict(limits.ulimits),
         }
-        if (await run.workspace.side()).is_listed:
+        if is_plain:
             await run_in_plain_root(stage, command, mounts, job, position)
         else:
             await _run_in_namespaces(stage, command, mounts, job, position)
@@ -98,6 +107,7 @@ async def _run_in_namespaces(
         "work": work,
         "scratch": scratch,
         "hostname": "buildkitsandbox",
+        "shm_size": run.request.step_limits.shm_size,
         "files": run.network_files,
         "mounts": mounts.mounts,
     }

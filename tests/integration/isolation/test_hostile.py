@@ -60,6 +60,19 @@ async def test_tree_of_forks_ends_when_it_is_cancelled(machine: Machine) -> None
     assert processes.running("sh", "-c", command) == []
 
 
+async def test_fork_bomb_stops_at_its_limit_and_ends_with_its_command(machine: Machine) -> None:
+    # Two thousand processes if nothing stops it. What waits for the first refusal must not fork.
+    grow = "b() { [ $1 -gt 0 ] && { b $(($1-1)) & b $(($1-1)) & }; sleep 1000; }"
+    command = f"{grow}; b 10 2> /refused & while ! read line < /refused; do :; done; echo $line"
+
+    done = await machine.run(command, limits={"nproc": [60, 60]})
+
+    assert done.exit_status == 0
+    assert len(done.stdout) == 1
+    assert "Resource temporarily unavailable" in done.stdout[0]
+    assert processes.running("sh", "-c", command) == []
+
+
 async def test_kill_of_everything_reaches_the_step_only(machine: Machine) -> None:
     async with create_task_group() as tasks:
         tasks.start_soon(machine.run, f"sleep {SECONDS}")

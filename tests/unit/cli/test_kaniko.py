@@ -85,11 +85,11 @@ def parsed(*words: str) -> dict[str, Any]:
     return seen
 
 
-OURS = {"--isolation", "--pid", "--push-chunk-size"}
+OURS = {"--isolation", "--pid", "--push-chunk-size", "--shm-size", "--ulimit"}
 """There is no other way to choose what they choose."""
 
 
-def test_every_flag_of_both_projects_is_known_and_three_of_ours() -> None:
+def test_every_flag_of_both_projects_is_known_and_five_of_ours() -> None:
     known = {name for flag in executor_flags() for name in flag.opts}
 
     assert known == {f"--{name}" for name in f"{BOTH} {FORK_ONLY}".split()} | set(SHORT) | OURS
@@ -209,6 +209,13 @@ def use_of(flag: click.Option) -> str:
     name = next(name for name in flag.opts if name.startswith("--"))
     values = {"boolean": "true", "number": "3", "duration": "6h", "choice": "full"}
     return f"{name}={values.get(flag.type.name, 'x')}"
+
+
+def test_files_that_in_place_will_not_bring_back_are_warned_of() -> None:
+    flags = ("--no-push", "--log-format=text", "--preserve-context")
+
+    assert 'level=warning msg="--preserve-context: ' in Ran(*flags, "--isolation=in-place").err
+    assert "level=warning" not in Ran(*flags).err
 
 
 def test_annotations_and_single_snapshot_are_passed_on() -> None:

@@ -65,6 +65,7 @@ def test_help_of_build_fits_the_screen_and_names_variables(
         (["--dryrun"], "--dryrun is a flag of a command: asynckaniko build --dryrun"),
         (["build", "--destnation", "x"], "unknown flag: --destnation; did you mean --destination?"),
         (["build", "--force"], "--force: only the executor has this flag of kaniko's"),
+        (["build", "--memory=1g"], "--memory: a command gets no cgroup of its own"),
         (["build", "."], "the image would go nowhere"),
         (["version", "x"], "unexpected extra argument"),
     ],

@@ -15,7 +15,7 @@ from asynckaniko.build.request import (
     OciLayout,
     Push,
 )
-from asynckaniko.cli.build_flags import EXECUTOR_ONLY, BuildFlags, build_flags
+from asynckaniko.cli.build_flags import FOREIGN, BuildFlags, build_flags
 from asynckaniko.cli.options import BuildOptions, resolve
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import InvalidInput, InvalidReference, UsageError
@@ -45,7 +45,7 @@ def test_every_flag_has_a_field_and_none_is_refused() -> None:
     kaniko_only = {"cleanup", "ignore_path", "ignore_var_run"}
     others = {"context_argument", *kaniko_only}
     assert names | others == {field.name for field in fields(BuildFlags)}
-    assert not {option for flag in build_flags() for option in flag.opts} & set(EXECUTOR_ONLY)
+    assert not {option for flag in build_flags() for option in flag.opts} & set(FOREIGN)
 
 
 def test_without_flags_the_current_directory_is_built() -> None:
