@@ -129,6 +129,8 @@ class Settings:
     """Bytes of layers that the state directory may hold after a build; None: no limit."""
     mount_size: int | None = None
     """Bytes that the caches of RUN mounts may hold after a build; None: no limit."""
+    cache_mount_dir: Path | None = None
+    """Where the caches of RUN mounts are kept instead of in the state directory."""
     isolation: IsolationOptions = field(default_factory=IsolationOptions)
     limits: Limits = field(default_factory=Limits)
     retry: Retry = field(default_factory=Retry)

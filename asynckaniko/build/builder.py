@@ -45,6 +45,7 @@ from asynckaniko.isolation.namespaces import Confinement
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import IsolationOptions, Settings
 from asynckaniko.store.blobs import BlobStore
+from asynckaniko.store.cache_mounts import CacheMounts
 from asynckaniko.store.state import StateDirectory
 
 _CHECK = "asynckaniko.isolation.probe:check_state_directory"
@@ -96,13 +97,19 @@ async def _check_state(state: StateDirectory, inner: ForkServer) -> None:
 
 @asynccontextmanager
 async def _start_inner(
-    state: StateDirectory, isolation: IsolationOptions, disk: CapacityLimiter
+    state: StateDirectory,
+    caches: CacheMounts,
+    isolation: IsolationOptions,
+    disk: CapacityLimiter,
 ) -> AsyncIterator[ForkServer]:
-    confinement = Confinement(mode=isolation.mode, shared_pids=isolation.shared_pids)
+    confinement = Confinement(
+        mode=isolation.mode, cache_mounts=caches.attached, shared_pids=isolation.shared_pids
+    )
     async with ForkServer.start(
         directory=state.rootfs, preload=_INNER_MODULES, namespaces=True, confinement=confinement
     ) as inner:
         await to_thread.run_sync(state.claim_rootfs, inner.root_id, limiter=disk)
+        await to_thread.run_sync(caches.claim, inner.root_id, limiter=disk)
         await _check_state(state, inner)
         # A builder that is not root cannot remove what belongs to subordinate ids from outside.
         dead = await to_thread.run_sync(state.dead_trees, limiter=disk)
@@ -161,7 +168,7 @@ class Builder:
         """Open the state directory; helper processes start when a build needs them.
 
         Raises:
-            HostError: the state directory cannot be used.
+            HostError: the state directory, or that of cache mounts, cannot be used.
         """
         async with AsyncExitStack() as entering:
             settings = self._settings
@@ -170,10 +177,14 @@ class Builder:
             state = await to_thread.run_sync(
                 partial(StateDirectory, put_back=put_back), settings.state_dir, limiter=disk
             )
+            caches = await to_thread.run_sync(
+                CacheMounts.open, settings.cache_mount_dir, state, limiter=disk
+            )
             # First, so last to end: what is cancelled meanwhile cleans up after itself there.
             serving = await entering.enter_async_context(create_task_group())
             outer = LazyServer(partial(_start_outer, state), serving)
-            namespaced = LazyServer(partial(_start_inner, state, settings.isolation, disk), serving)
+            start_inner = partial(_start_inner, state, caches, settings.isolation, disk)
+            namespaced = LazyServer(start_inner, serving)
             entering.callback(outer.stop)
             entering.callback(namespaced.stop)
             tasks = await entering.enter_async_context(create_task_group())
@@ -187,10 +198,11 @@ class Builder:
             self._background = await entering.enter_async_context(create_task_group())
             entering.callback(self._background.cancel_scope.cancel)
             self._write_back = WriteBack(state, blobs, self._background)
-            self._housekeeping = Housekeeping(state, inner, disk)
+            self._housekeeping = Housekeeping(state, caches, inner, disk)
             self._resources = Resources(
                 settings=settings,
                 state=state,
+                caches=caches,
                 inner=inner,
                 listed=ListedSide(state.listed, processes, outer),
                 outer=outer,

@@ -25,7 +25,9 @@ from asynckaniko.concurrency import single_error
 from asynckaniko.context.arrival import Jobs
 from asynckaniko.errors import host_error
 from asynckaniko.isolation.fork_server import ForkServer
+from asynckaniko.isolation.namespaces import Confinement
 from asynckaniko.settings import Settings
+from asynckaniko.store.cache_mounts import CacheMounts
 from asynckaniko.store.guard import exclusive
 from asynckaniko.store.state import StateDirectory
 
@@ -48,9 +50,12 @@ class Pruned:
 class Housekeeping:
     """Looks after one state directory."""
 
-    def __init__(self, state: StateDirectory, inner: Jobs, disk: CapacityLimiter) -> None:
+    def __init__(
+        self, state: StateDirectory, caches: CacheMounts, inner: Jobs, disk: CapacityLimiter
+    ) -> None:
         """`inner` runs as the owner of the trees below `rootfs`."""
         self._state = state
+        self._caches = caches
         self._inner = inner
         self._disk = disk
         self._pruning = Lock()
@@ -58,24 +63,36 @@ class Housekeeping:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator["Housekeeping"]:
-        """Look after the state directory of `settings` without a Builder. Raises HostError."""
+        """Look after the directories of `settings` without a Builder. Raises HostError."""
         disk = CapacityLimiter(settings.limits.disk_threads)
         state = await to_thread.run_sync(
             partial(StateDirectory, put_back=put_back), settings.state_dir, limiter=disk
         )
-        start = partial(ForkServer.start, directory=state.rootfs, preload=_MODULES, namespaces=True)
+        caches = await to_thread.run_sync(
+            CacheMounts.open, settings.cache_mount_dir, state, limiter=disk
+        )
+        # Not claimed: that is for who makes caches, and this one's root need not be theirs.
+        start = partial(
+            ForkServer.start,
+            directory=state.rootfs,
+            preload=_MODULES,
+            namespaces=True,
+            confinement=Confinement(cache_mounts=caches.attached),
+        )
         with single_error():
             async with create_task_group() as serving:
                 inner = LazyServer(start, serving)
                 try:
-                    yield cls(state, inner, disk)
+                    yield cls(state, caches, inner, disk)
                 finally:
                     inner.stop()
 
     async def contents(self) -> list[Stored]:
         """List everything with its size, what was used last first."""
         with _host_errors():
-            contents = await to_thread.run_sync(Contents.read, self._state, limiter=self._disk)
+            contents = await to_thread.run_sync(
+                Contents.read, self._state, self._caches, limiter=self._disk
+            )
             stored = await self._measured(contents.stored)
         return sorted(stored, key=lambda item: -item.last_used)
 
@@ -96,7 +113,9 @@ class Housekeeping:
                 return await self._prune(bounds)
 
     async def _prune(self, bounds: Bounds) -> Pruned:
-        contents = await to_thread.run_sync(Contents.read, self._state, limiter=self._disk)
+        contents = await to_thread.run_sync(
+            Contents.read, self._state, self._caches, limiter=self._disk
+        )
         since = self._state.oldest_build() or time.time() + _TICK_SECONDS
         stored = await self._measured(contents.stored)
         chosen = choose(stored, bounds, in_use_since=since - _TICK_SECONDS)
@@ -170,7 +189,7 @@ class Housekeeping:
         return []
 
     def _take_mount(self, item: Stored) -> list[str] | None:
-        note = self._state.mounts / item.name
+        note = self._caches.notes / item.name
         file = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             # Commands that have it mounted hold the lock together.
@@ -180,7 +199,7 @@ class Housekeeping:
                 trash.append(self._out_of_sight("caches", item.name))
             else:
                 # The files are those of this process's user.
-                shutil.rmtree(self._state.listed / "caches" / item.name)
+                shutil.rmtree(self._caches.listed / item.name)
             note.unlink()
         except (BlockingIOError, FileNotFoundError):
             return None
@@ -189,18 +208,22 @@ class Housekeeping:
         return trash
 
     def _out_of_sight(self, place: str, name: str) -> str:
-        trash = f"{place}/.pruned-{secrets.token_hex(6)}"
-        os.rename(self._state.rootfs / place / name, self._state.rootfs / trash)
-        return trash
+        trash = f".pruned-{secrets.token_hex(6)}"
+        directory = self._places()[place]
+        os.rename(directory / name, directory / trash)
+        return f"{place}/{trash}"
 
     def _old_trash(self) -> list[str]:
         """List what another process took out of sight and did not come to delete."""
-        rootfs = self._state.rootfs
         return [
             f"{place}/{path.name}"
-            for place in ("layers", "caches")
-            for path in (rootfs / place).glob(".pruned-*")
+            for place, directory in self._places().items()
+            for path in directory.glob(".pruned-*")
         ]
+
+    def _places(self) -> dict[str, Path]:
+        """Tell where the directories are that jobs in namespaces know by these names."""
+        return {"layers": self._state.rootfs / "layers", "caches": self._caches.namespaced}
 
     def _drop_entries(self, keys: Iterable[str]) -> None:
         for key in keys:

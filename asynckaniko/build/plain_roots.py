@@ -186,8 +186,9 @@ class PlainRoots:
         drawer = f"{RUNTIME}/set-aside"
         await self._call(_MAKE, {"paths": [drawer]})
         await self._call(_RECOVER, {"drawer": drawer})
-        state = os.fspath(self.workspace.resources.state.root)
-        whole = [os.fspath(RUNTIME), "/workspace", "/busybox", state, *self.options.kept]
+        resources = self.workspace.resources
+        own = [os.fspath(path) for path in (resources.state.root, resources.caches.own) if path]
+        whole = [os.fspath(RUNTIME), "/workspace", "/busybox", *own, *self.options.kept]
         patterns = list(self.options.ignored_paths)
         ignored = {"whole": whole, "mounts": True, "patterns": patterns}
         unseen = {

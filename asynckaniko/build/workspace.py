@@ -17,6 +17,7 @@ from asynckaniko.linux import syscalls
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import Settings
 from asynckaniko.store.blobs import BlobStore
+from asynckaniko.store.cache_mounts import CacheMounts
 from asynckaniko.store.state import StateDirectory
 
 _CLEAN_UP_SECONDS = 60.0
@@ -28,6 +29,7 @@ class Resources:
 
     settings: Settings
     state: StateDirectory
+    caches: CacheMounts
     inner: NamespacedSide
     listed: ListedSide
     outer: LazyServer

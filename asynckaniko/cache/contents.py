@@ -1,7 +1,10 @@
 """What a state directory holds for later builds: layers, bases and the caches of RUN mounts."""
 
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -9,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from asynckaniko.rootfs.usage import measure_tree
+from asynckaniko.store.cache_mounts import CacheMounts
 from asynckaniko.store.state import StateDirectory
 
 Kind: TypeAlias = Literal["layer", "base", "unpacked", "listed", "mount", "plain mount"]
@@ -16,6 +20,7 @@ Kind: TypeAlias = Literal["layer", "base", "unpacked", "listed", "mount", "plain
 and one of builds without namespaces."""
 MOUNT_KINDS = frozenset(("mount", "plain mount"))
 
+_LONGEST_NOTE = 4096
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -52,14 +57,14 @@ class _Entry:
 
 @dataclass(slots=True)
 class Contents:
-    """A look at a state directory. Others may add and remove at the same time."""
+    """A look at a state directory and the caches of mounts. Others may change both meanwhile."""
 
     stored: list[Stored] = field(default_factory=list)
     dangling: list[str] = field(default_factory=list)
     """Cache keys whose layer is gone."""
 
     @classmethod
-    def read(cls, state: StateDirectory) -> "Contents":
+    def read(cls, state: StateDirectory, caches: CacheMounts) -> "Contents":
         """Look at everything, without measuring. Blocks: it reads many small files."""
         entries = list(_entries(state.cache))
         blobs = {path.name: path for path in _children(state.blobs) if _HEX.fullmatch(path.name)}
@@ -73,8 +78,8 @@ class Contents:
         made = {entry.diff_id: entry.what for entry in entries}
         contents.stored += _unpacked("unpacked", state.rootfs / "layers", made)
         contents.stored += _unpacked("listed", state.listed / "layers", made)
-        contents.stored += _mounts("mount", state.rootfs / "caches", state.mounts)
-        contents.stored += _mounts("plain mount", state.listed / "caches", state.mounts)
+        contents.stored += _mounts("mount", caches.namespaced, caches.notes)
+        contents.stored += _mounts("plain mount", caches.listed, caches.notes)
         return contents
 
     def _add_blob(self, name: str, path: Path, entries: list[_Entry]) -> None:
@@ -154,16 +159,15 @@ def _unpacked(kind: Kind, directory: Path, made: Mapping[str, str]) -> Iterator[
 
 def _mounts(kind: Kind, directory: Path, notes: Path) -> Iterator[Stored]:
     for path in _children(directory):
-        if path.name.startswith("."):
-            continue
-        note = notes / path.name
         try:
-            status, what = note.stat(), note.read_text(errors="replace")
-        except FileNotFoundError:
-            try:
-                status, what = path.stat(), ""
-            except FileNotFoundError:
+            status, what = path.lstat(), ""
+            # Others may write to the volume; a cache is never a link.
+            if path.name.startswith(".") or not stat.S_ISDIR(status.st_mode):
                 continue
+            with suppress(FileNotFoundError):
+                status, what = _read_note(notes / path.name)
+        except FileNotFoundError:
+            continue
         yield Stored(
             kind=kind,
             name=path.name,
@@ -173,6 +177,14 @@ def _mounts(kind: Kind, directory: Path, notes: Path) -> Iterator[Stored]:
             last_used=max(status.st_mtime, status.st_atime),
             what=what,
         )
+
+
+def _read_note(path: Path) -> tuple[os.stat_result, str]:
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.fstat(file), os.pread(file, _LONGEST_NOTE, 0).decode(errors="replace")
+    finally:
+        os.close(file)
 
 
 def _children(directory: Path) -> list[Path]:

@@ -72,6 +72,11 @@ def _run_file(file: str, flags: BatchFlags, around: Surroundings) -> int:
                 "--isolation and --pid are about builds in this process; for Pods set the variable "
                 "ASYNCKANIKO_ISOLATION in their definition"
             )
+        if flags.build.cache_mount_dir:
+            raise UsageError(
+                "--cache-mount-dir is about builds in this process; for Pods mount a volume and "
+                "set the variable ASYNCKANIKO_CACHE_MOUNT_DIR in their definition"
+            )
         from asynckaniko.cli.batch_cluster import run_on_cluster
 
         return run_on_cluster(batch, flags, around)

@@ -20,7 +20,7 @@ from asynckaniko.cli.flags import (
     repeated,
 )
 
-_SHARED = frozenset({"git", "state_dir", "isolation", "pid"})
+_SHARED = frozenset({"git", "state_dir", "cache_mount_dir", "isolation", "pid"})
 _SHARED_GROUPS = frozenset({"Registries", "What it prints"})
 ENGINES = ("local", "kubernetes")
 

@@ -114,6 +114,7 @@ class BuildFlags:
     ignore_var_run: bool | None = None
     state_size: int | None = None
     mount_size: int | None = None
+    cache_mount_dir: str | None = None
     progress: str | None = None
     timings: str | None = None
     verbosity: str | None = None

@@ -28,12 +28,22 @@ _Result = TypeVar("_Result")
 
 
 class CacheCommand:
-    """Looks at one state directory, or prunes it."""
+    """Looks at one state directory, and the caches of mounts, or prunes them."""
 
-    def __init__(self, state_dir: str | None, around: Surroundings, *, stdout: IO[str]) -> None:
+    def __init__(
+        self,
+        state_dir: str | None,
+        cache_mount_dir: str | None,
+        around: Surroundings,
+        *,
+        stdout: IO[str],
+    ) -> None:
         named = state_dir or around.get("ASYNCKANIKO_STATE_DIR")
         directory = Path(named).absolute() if named else around.state_dir()
-        self._settings = Settings(state_dir=directory)
+        mounts = cache_mount_dir or around.get("ASYNCKANIKO_CACHE_MOUNT_DIR")
+        self._settings = Settings(
+            state_dir=directory, cache_mount_dir=Path(mounts).absolute() if mounts else None
+        )
         self._stdout = stdout
 
     def list(self, *, as_json: bool) -> int:

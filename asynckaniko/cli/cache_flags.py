@@ -59,15 +59,18 @@ def cache_commands(settings: Mapping[str, Any]) -> Iterator[click.Command]:
     )
 
 
-def _state_flag() -> Flag:
-    (flag,) = [flag for flag in build_flags() if flag.name == "state_dir"]
-    flag.group = _GROUP
-    return flag
+def _places() -> list[Flag]:
+    flags = [flag for flag in build_flags() if flag.name in {"state_dir", "cache_mount_dir"}]
+    for flag in flags:
+        flag.group = _GROUP
+        if flag.name == "cache_mount_dir":
+            flag.help = "Look at the caches of mounts there, not at those in the state directory."
+    return flags
 
 
 def _list_flags() -> list[Flag]:
     return [
-        _state_flag(),
+        *_places(),
         Flag(
             "--format",
             group=_GROUP,
@@ -80,7 +83,7 @@ def _list_flags() -> list[Flag]:
 
 def _prune_flags() -> list[Flag]:
     return [
-        _state_flag(),
+        *_places(),
         Flag(
             "--max-size",
             group=_GROUP,
@@ -111,20 +114,22 @@ def _warm(images: tuple[str, ...], **values: Any) -> int:
     return WarmCommand(options, stdout=sys.stdout, stderr=sys.stderr).run()
 
 
-def _list(state_dir: str | None, format: str | None) -> int:
+def _list(state_dir: str | None, cache_mount_dir: str | None, format: str | None) -> int:
     from asynckaniko.cli.cache_command import CacheCommand
 
-    command = CacheCommand(state_dir, Surroundings.of_this_process(), stdout=sys.stdout)
+    around = Surroundings.of_this_process()
+    command = CacheCommand(state_dir, cache_mount_dir, around, stdout=sys.stdout)
     return command.list(as_json=format == "json")
 
 
-def _prune(state_dir: str | None, **values: Any) -> int:
+def _prune(state_dir: str | None, cache_mount_dir: str | None, **values: Any) -> int:
     from asynckaniko.cli.cache_command import CacheCommand
 
     if all(values[name] is None for name in _PRUNING):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in _PRUNING)
         raise UsageError(f"nothing says what is to be removed: give one of {names}")
-    command = CacheCommand(state_dir, Surroundings.of_this_process(), stdout=sys.stdout)
+    around = Surroundings.of_this_process()
+    command = CacheCommand(state_dir, cache_mount_dir, around, stdout=sys.stdout)
     return command.prune(
         size=values["max_size"],
         mount_size=values["max_mount_size"],

@@ -271,6 +271,14 @@ def running(flag: Make) -> list[Flag]:
             variable="ASYNCKANIKO_MOUNT_SIZE",
             help="The same for the caches of RUN --mount=type=cache.",
         ),
+        flag(
+            "--cache-mount-dir",
+            value=DIRECTORY,
+            default="in the state directory",
+            variable="ASYNCKANIKO_CACHE_MOUNT_DIR",
+            help="Keep the caches of RUN --mount=type=cache here, where they outlive the state "
+            "directory; several builds may share it.",
+        ),
         flag("--jobs", value=NUMBER, default="all that can", help="Stages that run at one time."),
         flag(
             "--materialize",

@@ -27,6 +27,7 @@ _SHARED = frozenset(
         "build_arg",
         "cache",
         "cache_dir",
+        "cache_mount_dir",
         "cache_copy_layers",
         "cache_repo",
         "cache_run_layers",
@@ -77,8 +78,8 @@ _SHARED = frozenset(
 )
 """Fields of BuildFlags that kaniko has under the same name and with the same meaning.
 
-Five are ours, `isolation`, `pid`, `ulimit`, `shm_size` and `push_chunk_size`: what they choose is
-not to be had otherwise.
+Six are ours, `cache_mount_dir`, `isolation`, `pid`, `ulimit`, `shm_size` and `push_chunk_size`:
+what they choose is not to be had otherwise.
 """
 
 _IN_PLACE_ONLY = ("cleanup", "ignore_path", "ignore_var_run")

@@ -77,6 +77,9 @@ def resolve(flags: BuildFlags, around: Surroundings, *, builds_one: bool = False
         or around.state_dir(),
         state_size=_size(flags.state_size, around, "ASYNCKANIKO_STATE_SIZE"),
         mount_size=_size(flags.mount_size, around, "ASYNCKANIKO_MOUNT_SIZE"),
+        cache_mount_dir=_absolute(
+            flags.cache_mount_dir or around.get("ASYNCKANIKO_CACHE_MOUNT_DIR")
+        ),
         isolation=replace(
             read_isolation(flags.isolation, flags.pid, around), may_be_plain=builds_one
         ),

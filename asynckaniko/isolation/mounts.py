@@ -151,18 +151,25 @@ def _bind(
 
 def _cache(spec: Mapping[str, Any], target: str) -> Prepared:
     directory = spec["directory"]
-    try:
-        os.mkdir(directory)
-    except FileExistsError:
-        created = False
-    else:
-        created = True
-    if created:
-        os.chown(directory, spec.get("uid", 0), spec.get("gid", 0))
-        os.chmod(directory, spec.get("mode", 0o755))
+    make_cache(directory, spec)
     wanted = spec.get("source") or ""
     source, is_directory = _inside(directory, wanted, f"--mount=type=cache,source={wanted}")
     return Prepared(target, source, is_directory, spec.get("readonly", False))
+
+
+def make_cache(directory: str, spec: Mapping[str, Any]) -> None:
+    """Make a cache's directory as the mount says, unless it is there. Raises OSError."""
+    try:
+        os.mkdir(directory)
+    except FileExistsError:
+        return
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # chown clears set-id bits (chown(2)), so the mode comes last.
+        os.fchown(opened, spec.get("uid", 0), spec.get("gid", 0))
+        os.fchmod(opened, spec.get("mode", 0o755))
+    finally:
+        os.close(opened)
 
 
 def _secret(spec: Mapping[str, Any], target: str, content: bytes, path: str) -> Prepared:
@@ -192,7 +199,8 @@ def _inside(tree: str, path: str, what: str) -> tuple[str, bool]:
     A cache can be changed by other steps at this very moment, so the result names what was found
     (an open descriptor), not where.
     """
-    root = os.open(tree, os.O_PATH | os.O_DIRECTORY)
+    # A cache may lie on a volume where others can put a link in its place.
+    root = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         found = syscalls.openat2(root, path.strip("/") or ".", os.O_PATH)
     except (FileNotFoundError, NotADirectoryError) as error:

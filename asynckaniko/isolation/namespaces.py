@@ -15,6 +15,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from asynckaniko.errors import HostError
 from asynckaniko.isolation import probe, user_namespace
 from asynckaniko.isolation.user_namespace import Entered
 from asynckaniko.linux import capabilities, syscalls
@@ -23,6 +24,7 @@ from asynckaniko.linux.capabilities import Capability
 AUTO, USERNS, NAMESPACES = "auto", "userns", "namespaces"
 NONE = "none"
 """No namespaces at all, and so no commands: nothing is entered for this one."""
+_CACHES = "caches"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Confinement:
     """AUTO, USERNS or NAMESPACES."""
     id_map: str | None = None
     """The name of the only id map to try (see id_maps); None tries all that come into question."""
+    cache_mounts: str | None = None
+    """A directory that is to be seen as `caches` in the working directory, by builds only."""
     shared_pids: bool = False
     """Leave commands in the caller's pid namespace.
 
@@ -58,11 +62,13 @@ def enter(confinement: Confinement) -> Entered:
     """
     mode = confinement.mode
     if (choose() if mode == AUTO else mode) == NAMESPACES:
-        entered = _enter_directly()
+        entered = _enter_directly(confinement.cache_mounts)
     else:
-        entered = user_namespace.enter(confinement.id_map)
+        entered = user_namespace.enter(confinement.id_map, open_too=confinement.cache_mounts)
     # Mounts made outside still show up here; what is mounted here stays here.
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+    if entered.opened is not None:
+        _show_cache_mounts(entered.opened, confinement.cache_mounts)
     _leave_session_keyring()
     if not confinement.shared_pids:
         _become_pid_1()
@@ -78,14 +84,27 @@ def _is_root_of_a_pod() -> bool:
     return not whole_machine and Capability.SYS_ADMIN in capabilities.effective()
 
 
-def _enter_directly() -> Entered:
+def _enter_directly(open_too: str | None) -> Entered:
     try:
         syscalls.unshare(syscalls.CLONE_NEWNS)
     except OSError as error:
         raise probe.explain_direct(error) from error
     # Groups of the caller's would reach every command of an unlisted user.
     os.setgroups([])
-    return Entered(os.geteuid(), "none")
+    opened = user_namespace.open_directory(open_too) if open_too else None
+    return Entered(os.geteuid(), "none", opened)
+
+
+def _show_cache_mounts(opened: int, path: str | None) -> None:
+    """Mount the open directory `path`, which the build's root need not be able to reach by name."""
+    os.makedirs(_CACHES, 0o755, exist_ok=True)
+    try:
+        flags = syscalls.MS_BIND | syscalls.MS_REC
+        syscalls.mount(f"/proc/self/fd/{opened}", _CACHES, None, flags)
+    except OSError as error:
+        raise HostError(f"{path}: cannot be shown to the build: {error.strerror}") from error
+    finally:
+        os.close(opened)
 
 
 def _leave_session_keyring() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asynckaniko.errors import StepFailed
+from asynckaniko.isolation.mounts import make_cache
 from asynckaniko.isolation.stub_layer import locate
 from asynckaniko.isolation.swap_journal import Kind
 from asynckaniko.linux import syscalls
@@ -186,7 +187,7 @@ class Cache(Substitute):
         directory = spec["directory"]
         wanted = spec.get("source") or ""
         _settle(f"{directory}/{wanted}".rstrip("/."))
-        _make_cache(directory, spec)
+        make_cache(directory, spec)
         self._what, self._root = what, root
         self._origin = _Origin(directory, wanted, what)
         self.is_directory = self._origin.is_directory
@@ -251,7 +252,7 @@ class _Origin:
 
     def __init__(self, tree: str, wanted: str, what: str) -> None:
         """Find `wanted` in the directory `tree`, with links as if that were `/`."""
-        top = os.open(tree, _DIRECTORY)
+        top = os.open(tree, _DIRECTORY | os.O_NOFOLLOW)
         try:
             names, missing = locate(top, wanted)
         finally:
@@ -333,15 +334,6 @@ def _settle(home: str) -> None:
             discard(leftover, directory)
     finally:
         os.close(directory)
-
-
-def _make_cache(directory: str, spec: Mapping[str, Any]) -> None:
-    try:
-        os.mkdir(directory)
-    except FileExistsError:
-        return
-    os.chown(directory, spec.get("uid", 0), spec.get("gid", 0))
-    os.chmod(directory, spec.get("mode", 0o755))
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -25,18 +25,32 @@ class Entered:
     root_id: int
     """Uid and gid behind ns-root, in the caller's view."""
     map_name: str
+    opened: int | None = None
+    """A directory that was opened with the caller's rights, in the new mount namespace."""
 
 
-def enter(map_name: str | None = None) -> Entered:
+def enter(map_name: str | None = None, *, open_too: str | None = None) -> Entered:
     """Continue as root of a new user namespace, with a new mount namespace, in the same directory.
 
     The working directory is given to ns-root. `map_name` limits the id maps that are tried to one
-    (see id_maps). Raises IsolationUnavailable: which permission is missing, and what grants it.
+    (see id_maps). `open_too` is a directory to open before the caller's rights are gone. Raises
+    IsolationUnavailable: which permission is missing, and what grants it; HostError.
     """
     candidates = [candidate for candidate in _candidates() if map_name in {None, candidate.name}]
     if not candidates:
         raise probe.explain_missing_ids(os.geteuid())
-    return _enter_user_namespace(candidates)
+    return _enter_user_namespace(candidates, open_too)
+
+
+def open_directory(path: str) -> int:
+    """Open a directory, which may not be a link, for being mounted elsewhere. Raises HostError."""
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(
+            f"{path}: {error.strerror}; the process that builds needs the right to enter every"
+            " directory of the path as its own user, without capabilities"
+        ) from error
 
 
 def _candidates() -> list[IdMap]:
@@ -67,7 +81,7 @@ def _subordinate_ranges(path: str, uid: int) -> tuple[Range, ...]:
         return ()
 
 
-def _enter_user_namespace(candidates: Sequence[IdMap]) -> Entered:
+def _enter_user_namespace(candidates: Sequence[IdMap], open_too: str | None) -> Entered:
     ours, theirs = os.pipe(), os.pipe()
     writer = os.fork()
     if writer == 0:
@@ -88,10 +102,11 @@ def _enter_user_namespace(candidates: Sequence[IdMap]) -> Entered:
         raise from_wire(answer["error"])
     if "host_error" in answer:
         raise HostError(answer["host_error"])
+    opened = open_directory(open_too) if open_too else None
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-    return Entered(answer["root_id"], answer["map"])
+    return Entered(answer["root_id"], answer["map"], opened)
 
 
 def _write_maps(

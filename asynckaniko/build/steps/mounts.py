@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SCRIPT = "/run/heredoc/EOF"
 """Where a heredoc that begins with `#!` stands while it runs."""
+_MOVE = "asynckaniko.rootfs.directories:move_directory"
 _FIRST_FILE = 2
 """The job's descriptors begin with stdout and stderr."""
 _LOCK_POLL_SECONDS = 0.1
@@ -192,20 +193,10 @@ async def _locks(stage: "StageRun", mounts: Sequence[RunMount]) -> AsyncIterator
     if caches and (await stage.run.workspace.side()).is_listed:
         kinds.add("shared")
     names = {_cache_name(stage, mount) for mount in caches if mount.sharing in kinds}
-    files: list[int] = []
-    try:
+    async with AsyncExitStack() as held:
         for name in sorted(names):
-            # Another process may be who holds it, so there is no event to wait for.
-            while True:
-                file = _try_lock(_lock_path(stage, name))
-                if file is not None:
-                    break
-                await sleep(_LOCK_POLL_SECONDS)
-            files.append(file)
+            await held.enter_async_context(_alone(_lock_path(stage, name)))
         yield frozenset(names)
-    finally:
-        for file in files:
-            os.close(file)
 
 
 @asynccontextmanager
@@ -221,8 +212,8 @@ async def _cache(stage: "StageRun", mount: CacheMount, held: frozenset[str]) -> 
     else:
         assert mount.sharing == "shared" or name in held
     try:
-        async with _in_use(stage.run.resources.state.mounts / candidate, _identity(mount)):
-            yield await _seeded(stage, mount, f"caches/{candidate}")
+        async with _in_use(stage.run.resources.caches.notes / candidate, _identity(mount)):
+            yield await _seeded(stage, mount, candidate)
     finally:
         if file is not None:
             os.close(file)
@@ -239,7 +230,7 @@ def _cache_name(stage: "StageRun", mount: CacheMount) -> str:
 
 
 def _lock_path(stage: "StageRun", name: str) -> Path:
-    return stage.run.resources.state.builds / f"cache-{name}.flock"
+    return stage.run.resources.caches.locks / f"cache-{name}.flock"
 
 
 @asynccontextmanager
@@ -274,13 +265,34 @@ def _share(note: Path) -> int | None:
     return file
 
 
-async def _seeded(stage: "StageRun", mount: CacheMount, directory: str) -> str:
-    """Fill a new cache from its `from=`, if it has one."""
-    if mount.from_ and not stage.run.workspace.host_path(directory).exists():
-        source = stage.planned.sources[mount.from_]
-        draft = await copy_to_directory(stage, source, mount.source or "/")
-        os.rename(stage.run.workspace.host_path(draft), stage.run.workspace.host_path(directory))
+async def _seeded(stage: "StageRun", mount: CacheMount, name: str) -> str:
+    """Fill a new cache from its `from=`, if it has one; return the path that jobs know it by."""
+    caches, side = stage.run.resources.caches, await stage.run.workspace.side()
+    directory = caches.job_path(name, is_listed=side.is_listed)
+    place = (caches.listed if side.is_listed else caches.namespaced) / name
+    if mount.from_ and not place.exists():
+        # Whoever else shares it may have seen that it is new, in another process, too.
+        async with _alone(caches.locks / f"seed-{name}.flock"):
+            if not place.exists():
+                source = stage.planned.sources[mount.from_]
+                draft = await copy_to_directory(stage, source, mount.source or "/")
+                await side.call(_MOVE, {"directory": draft, "to": directory})
     return directory
+
+
+@asynccontextmanager
+async def _alone(path: Path) -> AsyncIterator[None]:
+    """Hold a lock for the length of the block."""
+    while True:
+        file = _try_lock(path)
+        if file is not None:
+            break
+        # Another process may be who holds it, so there is no event to wait for.
+        await sleep(_LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        os.close(file)
 
 
 def _try_lock(path: Path) -> int | None:

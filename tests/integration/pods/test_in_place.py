@@ -178,3 +178,23 @@ def test_context_behind_a_link_outlives_the_build(pod: PodFactory, busybox: str)
     assert done.exit_code == 0, done.said
     assert done.stdout.rstrip().endswith("['Dockerfile'] True")
     assert "made" not in done.stdout
+
+
+def test_caches_of_mounts_outlive_stages_where_they_are_kept(pod: PodFactory, busybox: str) -> None:
+    there = pod("runtime-default", mode="in-place")
+    mount = "RUN --mount=type=cache,id=stuff,target=/c"
+    there.write(
+        f"FROM {busybox} AS one\n{mount} echo kept > /c/file\n"
+        f"FROM {busybox}\nCOPY --from=one /bin/true /true\n{mount} cp /c/file /copy\n"
+    )
+
+    done = there.run(
+        "--no-push", "--insecure-pull", "--oci-layout-path=/output/image",
+        variables={"ASYNCKANIKO_CACHE_MOUNT_DIR": "/caches"},
+    )  # fmt: skip
+
+    assert done.exit_code == 0, done.said
+    image = there.read_output()
+    assert image.tree["copy"].content == b"kept\n"
+    assert not [path for path in image.tree if path.startswith("caches")]
+    assert list(there.state.glob("listed/caches/*")) == []

@@ -85,11 +85,18 @@ def parsed(*words: str) -> dict[str, Any]:
     return seen
 
 
-OURS = {"--isolation", "--pid", "--push-chunk-size", "--shm-size", "--ulimit"}
+OURS = {
+    "--cache-mount-dir",
+    "--isolation",
+    "--pid",
+    "--push-chunk-size",
+    "--shm-size",
+    "--ulimit",
+}
 """There is no other way to choose what they choose."""
 
 
-def test_every_flag_of_both_projects_is_known_and_five_of_ours() -> None:
+def test_every_flag_of_both_projects_is_known_and_six_of_ours() -> None:
     known = {name for flag in executor_flags() for name in flag.opts}
 
     assert known == {f"--{name}" for name in f"{BOTH} {FORK_ONLY}".split()} | set(SHORT) | OURS
