@@ -4,7 +4,6 @@ It takes away only what no running build can be using: whoever uses something ma
 was marked since the oldest running build began nothing goes.
 """
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -26,6 +25,7 @@ from asynckaniko.context.arrival import Jobs
 from asynckaniko.errors import host_error
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.isolation.namespaces import Confinement
+from asynckaniko.linux.locks import try_lock
 from asynckaniko.settings import Settings
 from asynckaniko.store.cache_mounts import CacheMounts
 from asynckaniko.store.guard import exclusive
@@ -190,10 +190,11 @@ class Housekeeping:
 
     def _take_mount(self, item: Stored) -> list[str] | None:
         note = self._caches.notes / item.name
-        file = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Commands that have it mounted hold the lock together.
+        file = try_lock(note)
+        if file is None:
+            return None
         try:
-            # Commands that have it mounted hold the lock together.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             trash = []
             if item.kind == "mount":
                 trash.append(self._out_of_sight("caches", item.name))
@@ -201,7 +202,7 @@ class Housekeeping:
                 # The files are those of this process's user.
                 shutil.rmtree(self._caches.listed / item.name)
             note.unlink()
-        except (BlockingIOError, FileNotFoundError):
+        except FileNotFoundError:
             return None
         finally:
             os.close(file)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from asynckaniko.linux.locks import try_lock
 from asynckaniko.linux.relocate import discard
 
 _SUFFIX = ".journal"
@@ -155,7 +156,7 @@ def abandoned(drawer: str) -> Iterator[Iterator[Abandoned]]:
             path = f"{drawer}/{entry}"
             if not entry.endswith((_SUFFIX, _UNFINISHED)):
                 continue
-            file = _take(path)
+            file = try_lock(path, is_new=False)
             if file is None:
                 continue
             files.append(file)
@@ -187,22 +188,6 @@ def _create(path: str) -> int:
         if os.fstat(file).st_nlink:
             return file
         os.close(file)
-
-
-def _take(path: str) -> int | None:
-    try:
-        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    if os.fstat(file).st_nlink == 0:
-        os.close(file)
-        return None
-    return file
 
 
 def _read(file: int, aside: str) -> Abandoned:

@@ -1,6 +1,5 @@
 """RUN --mount: find what each mount shows and describe it for the process that mounts it."""
 
-import fcntl
 import hashlib
 import os
 import posixpath
@@ -27,6 +26,7 @@ from asynckaniko.dockerfile.run_mounts import (
     parse_mount,
 )
 from asynckaniko.errors import StepFailed
+from asynckaniko.linux.locks import try_lock
 
 if TYPE_CHECKING:
     from asynckaniko.build.stage import StageRun
@@ -195,7 +195,7 @@ async def _locks(stage: "StageRun", mounts: Sequence[RunMount]) -> AsyncIterator
     names = {_cache_name(stage, mount) for mount in caches if mount.sharing in kinds}
     async with AsyncExitStack() as held:
         for name in sorted(names):
-            await held.enter_async_context(_alone(_lock_path(stage, name)))
+            await held.enter_async_context(_locked(_lock_path(stage, name)))
         yield frozenset(names)
 
 
@@ -206,7 +206,7 @@ async def _cache(stage: "StageRun", mount: CacheMount, held: frozenset[str]) -> 
     file = None
     if mount.sharing == "private":
         suffix = 0
-        while (file := _try_lock(_lock_path(stage, candidate))) is None:
+        while (file := try_lock(_lock_path(stage, candidate))) is None:
             suffix += 1
             candidate = f"{name}.{suffix}"
     else:
@@ -236,33 +236,12 @@ def _lock_path(stage: "StageRun", name: str) -> Path:
 @asynccontextmanager
 async def _in_use(note: Path, identity: str) -> AsyncIterator[None]:
     """Keep a cache from being removed for the length of the block, and note its use."""
-    while True:
-        file = _share(note)
-        if file is not None:
-            break
-        await sleep(_LOCK_POLL_SECONDS)
-    try:
+    async with _locked(note, is_shared=True) as file:
         if os.fstat(file).st_size == 0:
             os.write(file, identity.encode(errors="surrogateescape"))
         os.utime(file)
         yield
         os.utime(file)
-    finally:
-        os.close(file)
-
-
-def _share(note: Path) -> int | None:
-    """Take the lock together with others; None while the cache is being removed."""
-    file = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    if os.fstat(file).st_nlink == 0:
-        os.close(file)
-        return None
-    return file
 
 
 async def _seeded(stage: "StageRun", mount: CacheMount, name: str) -> str:
@@ -272,7 +251,7 @@ async def _seeded(stage: "StageRun", mount: CacheMount, name: str) -> str:
     place = (caches.listed if side.is_listed else caches.namespaced) / name
     if mount.from_ and not place.exists():
         # Whoever else shares it may have seen that it is new, in another process, too.
-        async with _alone(caches.locks / f"seed-{name}.flock"):
+        async with _locked(caches.locks / f"seed-{name}.flock"):
             if not place.exists():
                 source = stage.planned.sources[mount.from_]
                 draft = await copy_to_directory(stage, source, mount.source or "/")
@@ -281,28 +260,18 @@ async def _seeded(stage: "StageRun", mount: CacheMount, name: str) -> str:
 
 
 @asynccontextmanager
-async def _alone(path: Path) -> AsyncIterator[None]:
+async def _locked(path: Path, *, is_shared: bool = False) -> AsyncIterator[int]:
     """Hold a lock for the length of the block."""
     while True:
-        file = _try_lock(path)
+        file = try_lock(path, is_shared=is_shared)
         if file is not None:
             break
         # Another process may be who holds it, so there is no event to wait for.
         await sleep(_LOCK_POLL_SECONDS)
     try:
-        yield
+        yield file
     finally:
         os.close(file)
-
-
-def _try_lock(path: Path) -> int | None:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    return file
 
 
 def _secret(stage: "StageRun", mount: SecretMount, prepared: PreparedMounts) -> None:
