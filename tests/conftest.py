@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from tests.support import ledger
 
@@ -19,6 +20,10 @@ pytest_plugins = [
     "tests.support.debian",
     "tests.support.busybox",
 ]
+
+# Both are assertions about time, which a machine with other work cannot keep.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

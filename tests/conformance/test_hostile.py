@@ -175,7 +175,6 @@ FILES = st.builds(
 
 @pytest.mark.timeout(600)
 @settings(
-    deadline=None,
     max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

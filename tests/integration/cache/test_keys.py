@@ -239,7 +239,6 @@ def test_no_two_meanings_have_one_key(desk: Desk) -> None:
 
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )

@@ -326,7 +326,7 @@ variables = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(nodes, max_size=4).map(tuple), variables, st.sampled_from("\\`"))
 def test_expansion_agrees_with_the_model(
     tree: tuple[Node, ...], values: dict[str, str], escape: str
@@ -342,7 +342,7 @@ def test_expansion_agrees_with_the_model(
     assert expand(word, values.get, escape=escape) == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.text("$a{}:-+?#%/*\\'\"`< \u00e9", max_size=30), st.sampled_from("\\`"))
 def test_any_text_expands_or_is_a_dockerfile_error(word: str, escape: str) -> None:
     try:

@@ -234,7 +234,7 @@ names = st.text("ab*.", min_size=1, max_size=4).filter(lambda name: name.strip("
 paths = st.lists(names, min_size=1, max_size=4).map("/".join)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.lists(signed, max_size=4), st.lists(paths, min_size=1, max_size=4))
 def test_matcher_agrees_with_the_naive_one(patterns: list[str], some: list[str]) -> None:
     matcher = PatternMatcher(patterns)
@@ -243,7 +243,7 @@ def test_matcher_agrees_with_the_naive_one(patterns: list[str], some: list[str])
         assert matcher.excludes(path) == naive_excludes(patterns, path)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(signed, min_size=1, max_size=4), paths, paths)
 def test_directory_that_need_not_be_walked_holds_nothing_included(
     patterns: list[str], directory: str, name: str
@@ -254,7 +254,7 @@ def test_directory_that_need_not_be_walked_holds_nothing_included(
         assert matcher.excludes(f"{directory}/{name}")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_any_ignore_file_can_be_used_or_is_a_dockerfile_error(content: bytes) -> None:
     try:

@@ -95,19 +95,19 @@ def exercise(content: bytes) -> None:
         assert meaning(parse(printed.encode())) == meaning(dockerfile)
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(mutants())
 def test_mutated_file_parses_or_is_a_dockerfile_error(content: bytes) -> None:
     exercise(content)
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(lines.map(lambda text: f"FROM a AS b\n{text}\n".encode()))
 def test_pieces_of_the_language_in_any_order_do_no_harm(content: bytes) -> None:
     exercise(content)
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=300))
 def test_any_bytes_do_no_harm(content: bytes) -> None:
     exercise(content)

@@ -569,7 +569,8 @@ def test_deep_destination_of_root_has_no_slash_before_it(context: Path) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(nodes=RANDOM)
 def test_copying_and_unpacking_is_identity(

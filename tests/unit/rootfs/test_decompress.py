@@ -114,7 +114,7 @@ def test_second_stream_that_is_cut_is_noticed(name: str) -> None:
             decompress(content + content[:-missing])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(name=st.sampled_from(sorted(COMPRESSORS)), data=st.data())
 def test_flipped_bit_is_noticed_or_harmless(name: str, data: st.DataObject) -> None:
     content = bytearray(COMPRESSORS[name](TEXT[:500]))

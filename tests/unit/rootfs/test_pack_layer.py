@@ -219,7 +219,8 @@ def test_depth_costs_neither_recursion_nor_descriptors(upper: Path, layer: Path)
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(nodes=RANDOM)
 def test_packing_and_unpacking_is_identity(

@@ -157,7 +157,8 @@ def test_file_capabilities_set_by_a_step_are_kept(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(lower=LOWERS, operations=st.lists(OPERATIONS, max_size=8))
 def test_applying_the_layer_gives_the_merged_tree(

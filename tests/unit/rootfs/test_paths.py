@@ -212,7 +212,8 @@ TARGETS = st.lists(COMPONENTS, min_size=1, max_size=4).map(b"/".join).filter(boo
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     links=st.lists(

@@ -238,7 +238,8 @@ def comparable(root: Path) -> dict[str, dict[str, Any]]:
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(before=LOWERS, operations=st.lists(OPERATIONS, max_size=8))
 def test_applying_the_layer_to_the_tree_before_gives_the_tree_after(

@@ -357,7 +357,7 @@ ENTRIES: st.SearchStrategy[list[dict[str, object]]] = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     entries=ENTRIES,
     form=st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
@@ -559,7 +559,7 @@ def test_every_cut_is_noticed_but_for_those_that_lose_only_whole_entries() -> No
     assert unnoticed == invisible
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(sizes=st.lists(st.integers(1, 2000), min_size=1, max_size=12))
 @example(sizes=[1])
 @example(sizes=[511])
@@ -571,7 +571,7 @@ def test_splits_of_the_input_do_not_matter(sizes: list[int]) -> None:
 CHANGES = st.tuples(st.integers(0, len(SAMPLE) - 1), st.binary(max_size=12))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     changes=st.lists(
         st.tuples(st.integers(0, len(SAMPLE) - 1), st.binary(max_size=12)), max_size=4

@@ -229,7 +229,7 @@ st.randoms(use_true_random=False).validate()
 def test_order_of_entries_and_deletions_does_not_matter(tmp_path: Path) -> None:
     directories = itertools.count()
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=100, database=None)
     @given(
         lower=TREES,
         change=st.builds(Change, TREES, st.sets(PATHS, max_size=4), st.sets(PATHS, max_size=2)),
