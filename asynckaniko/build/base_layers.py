@@ -5,7 +5,6 @@ is, for an output that has to hold or send it. A layer that is needed in both is
 """
 
 import hashlib
-import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -15,11 +14,11 @@ from anyio import (
     CapacityLimiter,
     Event,
     create_task_group,
-    move_on_after,
     to_thread,
 )
 from anyio.abc import TaskGroup
 
+from asynckaniko.build.drafts import draft_tree
 from asynckaniko.build.pipes import OpenDescriptor, open_pipe, write_all
 from asynckaniko.build.sides import RootfsSide
 from asynckaniko.build.sources import BaseLayer
@@ -42,9 +41,7 @@ from asynckaniko.store.layers import UnpackedLayer
 from asynckaniko.store.layout import LayoutReader
 
 _SETTLE = "asynckaniko.rootfs.implicit:settle"
-_REMOVE = "asynckaniko.rootfs.remove:remove_trees"
 _MAKE = "asynckaniko.rootfs.directories:make_directories"
-_CLEAN_UP_SECONDS = 60.0
 
 
 class BaseLayers:
@@ -130,12 +127,9 @@ class BaseLayers:
     ) -> UnpackedLayer:
         descriptor = layer.descriptor
         started = time.monotonic()
-        # Not below the asking build's directory: its end must not take the tree from the others.
-        directory = f"layers/.{layer.diff_id.hex}.{secrets.token_hex(4)}"
         limits = self._resources.settings.limits
         stored: BlobFile | None = None
         arguments = {
-            "directory": directory,
             "media_type": descriptor.media_type,
             "digest": descriptor.digest,
             "size": descriptor.size,
@@ -143,27 +137,29 @@ class BaseLayers:
             "limits": {"size": limits.layer_size, "entries": limits.layer_entries},
         }
         try:
-            arriving = self._arriving.get(descriptor.digest)
-            if arriving is not None:
-                await arriving.arrived()
-            stored = self.stored(layer)
-            if stored is not None:
-                with stored.path.open("rb") as file:
-                    fds = [file.fileno()]
-                    result = await side.work(side.unpack_job, arguments, fds=fds)
-            else:
-                emit(LayerPullStarted(descriptor.digest, descriptor.size))
-                result = await self._unpack_while_downloading(layer, side, arguments, keep, emit)
-            found = side.layers.add(
-                layer.diff_id,
-                directory,
-                implicit=result["implicit"],
-                size=result["size"],
-                of_step=bool(layer.cache_key),
-            )
+            async with draft_tree(self._resources.state, side.root, side) as directory:
+                arguments["directory"] = directory
+                arriving = self._arriving.get(descriptor.digest)
+                if arriving is not None:
+                    await arriving.arrived()
+                stored = self.stored(layer)
+                if stored is not None:
+                    with stored.path.open("rb") as file:
+                        fds = [file.fileno()]
+                        result = await side.work(side.unpack_job, arguments, fds=fds)
+                else:
+                    emit(LayerPullStarted(descriptor.digest, descriptor.size))
+                    result = await self._unpack_while_downloading(
+                        layer, side, arguments, keep, emit
+                    )
+                found = side.layers.add(
+                    layer.diff_id,
+                    directory,
+                    implicit=result["implicit"],
+                    size=result["size"],
+                    of_step=bool(layer.cache_key),
+                )
         except BaseException as error:
-            with move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                await side.call(_REMOVE, {"paths": [directory]})
             if isinstance(error, IntegrityError) and (
                 self._give_up_copy(layer, stored, error, emit)
                 or self._give_up_mirrors(layer, stored, error, emit)
@@ -225,14 +221,10 @@ class BaseLayers:
         """
         if not implicit or not below:
             return directory
-        scratch = f"layers/.settle-{secrets.token_hex(6)}"
-        try:
+        async with draft_tree(self._resources.state, side.root, side) as scratch:
             await side.call(_MAKE, {"paths": [scratch]})
             arguments = {"lowers": list(below), "layer": directory, "implicit": list(implicit)}
             settled: str = await side.work(_SETTLE, {**arguments, "scratch": scratch})
-        finally:
-            with move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                await side.call(_REMOVE, {"paths": [scratch]})
         if settled != directory:
             side.layers.mark_settled(settled, of=directory)
         return settled

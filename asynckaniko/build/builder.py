@@ -21,13 +21,13 @@ from anyio import (
     ClosedResourceError,
     create_memory_object_stream,
     create_task_group,
-    move_on_after,
     to_thread,
 )
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from asynckaniko.build.base_layers import BaseLayers
+from asynckaniko.build.drafts import draft_tree
 from asynckaniko.build.execute import carry_out, execute
 from asynckaniko.build.housekeeping import Housekeeping
 from asynckaniko.build.outline import outline_stages
@@ -85,14 +85,9 @@ _OUTER_MODULES = (
 
 async def _check_state(state: StateDirectory, inner: ForkServer) -> None:
     """Raise UnsuitableStateDir before anything is downloaded into a place that cannot hold it."""
-    with state.new_build() as identifier:
-        scratch = f"builds/{identifier}"
-        try:
-            await inner.call(_MAKE_DIRECTORIES, {"paths": [scratch]})
-            await inner.call(_CHECK, {"scratch": scratch})
-        finally:
-            with move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                await inner.call(_REMOVE, {"paths": [scratch]})
+    async with draft_tree(state, state.rootfs, inner) as scratch:
+        await inner.call(_MAKE_DIRECTORIES, {"paths": [scratch]})
+        await inner.call(_CHECK, {"scratch": scratch})
 
 
 @asynccontextmanager

@@ -125,6 +125,7 @@ class Housekeeping:
         def take_away() -> None:
             self._drop_entries(contents.dangling)
             self._drop_old_records(everything=bounds.everything)
+            trash.extend(self._take_unfinished_mounts())
             for item in chosen:
                 taken = self._take(item)
                 if taken is not None:
@@ -206,6 +207,26 @@ class Housekeeping:
             return None
         finally:
             os.close(file)
+        return trash
+
+    def _take_unfinished_mounts(self) -> list[str]:
+        """Take away what was to be a cache, of processes that were killed while they copied it."""
+        trash = []
+        for directory in (self._caches.namespaced, self._caches.listed):
+            for path in directory.glob(".*.part"):
+                name = path.name.removeprefix(".").removesuffix(".part")
+                file = try_lock(self._caches.seed_lock(name))
+                if file is None:
+                    continue
+                try:
+                    if directory == self._caches.namespaced:
+                        trash.append(self._out_of_sight("caches", path.name))
+                    else:
+                        shutil.rmtree(path)
+                except FileNotFoundError:
+                    continue
+                finally:
+                    os.close(file)
         return trash
 
     def _out_of_sight(self, place: str, name: str) -> str:

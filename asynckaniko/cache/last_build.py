@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
 import orjson
+
+from asynckaniko.store.drafts import write_file
 
 Fingerprints: TypeAlias = Mapping[str, str]
 """Digest of each ingredient, by its name."""
@@ -34,10 +35,8 @@ class LastBuild:
         return found
 
     def write(self, steps: Mapping[str, Fingerprints]) -> None:
-        draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
         with suppress(OSError):
-            draft.write_bytes(orjson.dumps(steps))
-            os.rename(draft, self._path)
+            write_file(self._path, orjson.dumps(steps))
 
 
 def explain(before: Fingerprints | None, now: Fingerprints) -> list[str]:

@@ -6,7 +6,6 @@ processes may share them: both appear by rename, and a blob that is gone makes i
 
 import hashlib
 import os
-import secrets
 import time
 from contextlib import suppress
 from functools import partial
@@ -24,6 +23,7 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID, Digest
 from asynckaniko.registry.push import Blob
 from asynckaniko.store.blobs import BlobFile, BlobStore
+from asynckaniko.store.drafts import write_file
 
 _OUT_OF_SPACE = frozenset({28, 122})  # ENOSPC, EDQUOT
 
@@ -93,16 +93,11 @@ class LocalCache:
             "created": time.time(),
             "madeBy": layer.made_by,
         }
-        draft = self._directory / f".{key}.{secrets.token_hex(4)}"
         target = self._blobs.path(layer.descriptor.digest)
         try:
             with suppress(FileExistsError):
                 os.link(source, target)
-            draft.write_bytes(orjson.dumps(entry))
-            os.rename(draft, self._directory / f"{key}.json")
+            write_file(self._directory / f"{key}.json", orjson.dumps(entry))
         except OSError as error:
             kind = OutOfSpace if error.errno in _OUT_OF_SPACE else HostError
             raise kind(f"{self._directory}: {error.strerror}") from error
-        finally:
-            with suppress(FileNotFoundError):
-                draft.unlink()

@@ -5,7 +5,6 @@ there is to put back; `swaps.recover` does it. One line of JSON for each fact, o
 it announces happens. The journal's file is locked while its step lives.
 """
 
-import fcntl
 import json  # noqa: TID251  paths are file names: lone surrogates must survive
 import os
 import secrets
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from asynckaniko.linux.locks import try_lock
+from asynckaniko.linux.locks import create_locked, try_lock
 from asynckaniko.linux.relocate import discard
 
 _SUFFIX = ".journal"
@@ -95,7 +94,7 @@ class Journal:
         """
         name = secrets.token_hex(8)
         path = f"{drawer}/{name}{_SUFFIX}"
-        file = _create(path + _UNFINISHED)
+        file = create_locked(path + _UNFINISHED)
         try:
             # Under its final name it is locked already: no recovery takes it for a dead step's.
             status = os.stat(root)
@@ -178,16 +177,6 @@ def _remove_aside(drawer: str, name: str) -> None:
         discard(name, directory)
     finally:
         os.close(directory)
-
-
-def _create(path: str) -> int:
-    """Create a file that is locked. A recovery may take one away until it is."""
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file).st_nlink:
-            return file
-        os.close(file)
 
 
 def _read(file: int, aside: str) -> Abandoned:

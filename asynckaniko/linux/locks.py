@@ -28,3 +28,20 @@ def try_lock(
         os.close(file)
         return None
     return file
+
+
+def create_locked(path: str | os.PathLike[str], *, mode: int = 0o600) -> int:
+    """Return a new file, open and locked. Raises OSError, FileExistsError among them.
+
+    Whoever removes what is not locked may take one away before it is: then another is made.
+    """
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(file)
+            raise
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)

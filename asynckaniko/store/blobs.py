@@ -5,7 +5,7 @@ directory. Until then it is an `Ingest`, which readers may follow while it grows
 """
 
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +14,13 @@ from pathlib import Path
 
 from anyio import CapacityLimiter, Event, to_thread
 
+from asynckaniko.linux.locks import create_locked
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
 from asynckaniko.store.guard import shared
 
+INGEST = "ingest-"
+"""How names of blobs begin that are being written."""
 _READ_SIZE = 1 << 20
 
 
@@ -61,8 +64,8 @@ class Ingest:
     """A blob that is being written. The file is unnamed to others until `commit`."""
 
     def __init__(self, directory: Path, final: Path | None) -> None:
-        self.file, name = tempfile.mkstemp(prefix="ingest-", dir=directory)
-        self.path = Path(name)
+        self.path = directory / f"{INGEST}{secrets.token_hex(8)}"
+        self.file = create_locked(self.path)
         self._final = final
         self._committed = False
 
@@ -76,7 +79,10 @@ class Ingest:
         return target
 
     def seal(self) -> None:
-        """Close the file, keep it until `close`: it is complete and will be read by its path."""
+        """Close the file, keep it until `close`: it is complete and will be read by its path.
+
+        From then on it is a running build that keeps others from deleting it.
+        """
         if self.file >= 0:
             os.close(self.file)
             self.file = -1

@@ -80,6 +80,14 @@ class CacheMounts:
             return os.fspath(self.listed / name)
         return f"{_CACHES}/{name}"
 
+    def seed_lock(self, name: str) -> Path:
+        """Name the lock of who fills a new cache."""
+        return self.locks / f"seed-{name}.flock"
+
+    def owner(self) -> str:
+        """Tell which id is behind the root of those who use a directory of its own; "": unknown."""
+        return _read(self.own / "map") if self.own else ""
+
     def claim(self, root_id: int) -> None:
         """Give the namespaces' side to root `root_id`; the state directory's is claimed with it.
 

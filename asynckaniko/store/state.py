@@ -5,19 +5,19 @@
   boot               boot id of the kernel that wrote the contents
   blobs/             compressed base layers, by digest
   cache/             which blob is the layer of a step, by cache key
-  builds/            lock files: <id>.lock is held while build <id> runs
+  builds/            lock files: <id>.lock is held while build <id> runs, or a layer is made
   builds/<id>/       contexts that were fetched for it; private
   mounts/            a note on each of `caches`: its lock is held by commands that use it
   listed/            the same for builds without namespaces
     layers/<hex>     a layer as a list of entries and their contents
-    builds/<id>/     scratch directories, and root filesystems of mode `chroot`
+    builds/<id>*     the same, and root filesystems of mode `chroot`
     caches/          RUN --mount=type=cache
   rootfs/            owned by the root of the build's user namespace
     map              the host id behind that root
     layers/<hex>     an unpacked layer, by diffID: an overlay lower directory
     layers/<hex>.json  what is known of it; its time is that of the last use
     layers/<hex>.settled  a layer as it has to be on top of certain others
-    builds/<id>/     upper, work and scratch directories of a running build
+    builds/<id>*     upper, work and scratch directories of a running build; a layer being made
     caches/          RUN --mount=type=cache
 ```
 Nothing is fsynced: entries are trusted as long as the kernel that wrote them runs, since its page
@@ -26,19 +26,21 @@ cache is complete even after kill -9. After a reboot they are dropped.
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from asynckaniko.errors import HostError
+from asynckaniko.linux.locks import create_locked, try_lock
 from asynckaniko.linux.placement import spread_subdirectories
+from asynckaniko.store.blobs import INGEST
+from asynckaniko.store.drafts import remove_drafts, write_file
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_BEGINNING_SECONDS = 5.0
-"""Nobody takes so long to lock a file; what is older was left by a killed process."""
+_LOCKS = (".lock", ".flock", ".new")
 
 
 class StateDirectory:
@@ -118,9 +120,8 @@ class StateDirectory:
         path = self.builds / f"{identifier}.lock"
         # It has its name once it is locked: whoever could lock it would take the build for dead.
         unnamed = path.with_suffix(".new")
-        file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        file = create_locked(unnamed)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             unnamed.rename(path)
             yield identifier
         finally:
@@ -157,11 +158,8 @@ class StateDirectory:
     @contextmanager
     def _lock(self, name: str) -> Iterator[bool]:
         path = self.builds / f"{name}.lock"
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
+        file = try_lock(path)
+        if file is None:
             yield False
             return
         try:
@@ -172,31 +170,33 @@ class StateDirectory:
             os.close(file)
 
     def _remove_dead_builds(self) -> None:
+        places = (self.rootfs / "builds", self.listed / "builds", self.builds)
         names = {lock.stem for lock in self.builds.glob("*.lock")} - {"state"}
         # Their lock may be gone where removing them was cut short.
-        names |= {entry.name for entry in self.builds.iterdir() if entry.is_dir()}
+        for place in places[1:]:
+            names |= {_build_of(entry) for entry in place.iterdir() if entry.suffix not in _LOCKS}
         for name in names:
             with self._lock(name) as dead:
                 if dead:
                     if self._put_back is not None:
                         self._put_back(self.listed / "builds" / name, self.listed)
-                    for builds in (self.rootfs / "builds", self.listed / "builds", self.builds):
-                        self._drop(builds / name)
-        for unnamed in self.builds.glob("*.new"):
-            with suppress(FileNotFoundError):
-                if time.time() - unnamed.stat().st_mtime > _BEGINNING_SECONDS:
-                    unnamed.unlink()
+                    for place in places:
+                        self._drop(*_of_build(place, name))
+        remove_drafts(self.builds, "*.new")
+        for directory in (self.cache, self.rootfs):
+            remove_drafts(directory)
         if not any(lock.stem != "state" for lock in self.builds.glob("*.lock")):
-            for ingest in self.blobs.glob("ingest-*"):
-                ingest.unlink(missing_ok=True)
+            # Not all of those are locked: a build keeps finished ones until its end.
+            remove_drafts(self.blobs, f"{INGEST}*")
 
     def dead_trees(self) -> list[str]:
         """Name what dead builds left below `rootfs`, relative to it, in files of ids not ours."""
         dead = []
-        for entry in (self.rootfs / "builds").iterdir():
-            with self._lock(entry.name) as unlocked:
+        builds = self.rootfs / "builds"
+        for name in {_build_of(entry) for entry in builds.iterdir()}:
+            with self._lock(name) as unlocked:
                 if unlocked:
-                    dead.append(f"builds/{entry.name}")
+                    dead += [f"builds/{entry.name}" for entry in _of_build(builds, name)]
         return dead
 
     def _drop(self, *directories: Path) -> None:
@@ -204,8 +204,20 @@ class StateDirectory:
         for directory in directories:
             if directory.is_dir():
                 shutil.rmtree(directory, onerror=_force)
+            elif directory.suffix not in _LOCKS:
+                with suppress(OSError):
+                    directory.unlink()
             if directory in (self.blobs, self.builds, self.listed / "layers"):
                 directory.mkdir(exist_ok=True)
+
+
+def _build_of(entry: Path) -> str:
+    """Tell whose an entry of a directory `builds` is: it begins with the build's identifier."""
+    return re.split(r"[.-]", entry.name)[0]
+
+
+def _of_build(place: Path, name: str) -> list[Path]:
+    return [entry for entry in place.glob("*") if _build_of(entry) == name]
 
 
 def _force(function: Callable[[str], object], path: str, _: object) -> None:

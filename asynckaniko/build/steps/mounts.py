@@ -251,7 +251,7 @@ async def _seeded(stage: "StageRun", mount: CacheMount, name: str) -> str:
     place = (caches.listed if side.is_listed else caches.namespaced) / name
     if mount.from_ and not place.exists():
         # Whoever else shares it may have seen that it is new, in another process, too.
-        async with _locked(caches.locks / f"seed-{name}.flock"):
+        async with _locked(caches.seed_lock(name)):
             if not place.exists():
                 source = stage.planned.sources[mount.from_]
                 draft = await copy_to_directory(stage, source, mount.source or "/")

@@ -15,6 +15,7 @@ from asynckaniko.build.request import Cache
 from asynckaniko.cache.contents import Stored
 from asynckaniko.cache.eviction import Bounds
 from asynckaniko.events import StepFinished, StepOutput
+from asynckaniko.linux.locks import create_locked
 
 LONG_AGO = time.time() - 10_000
 
@@ -167,3 +168,18 @@ async def test_what_a_running_build_uses_stays(site: Site) -> None:
         await to_thread.run_sync((cache / "go").touch)
 
     assert (cache / "seen").read_text() == "1\n"
+
+
+async def test_cache_that_was_not_filled_goes_unless_somebody_fills_it(site: Site) -> None:
+    await site.build("RUN true")
+    places = [site.state / side / "caches" for side in ("rootfs", "listed")]
+    for name in (".dead.part", ".alive.part"):
+        for place in places:
+            (place / name).mkdir()
+            os.chown(place / name, *[place.stat().st_uid] * 2)
+    lock = create_locked(site.state / "builds/seed-alive.flock")
+
+    await site.prune(everything=True)
+
+    assert [os.listdir(place) for place in places] == [[".alive.part"]] * 2
+    os.close(lock)

@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from asynckaniko.errors import CommandFailed, HostError, OutOfSpace
 from asynckaniko.isolation.fork_server import ForkServer
 from tests.integration.isolation.conftest import JOBS, PRELOAD
 from tests.support import processes
+from tests.support.waiting import wait_until
 
 KINDS = pytest.mark.parametrize("namespaces", [False, True], ids=["outer", "inner"])
 SECONDS = "54321"
@@ -39,13 +39,6 @@ def server_processes() -> list[int]:
         for pid in _children_of(os.getpid())
         if b"isolation.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def ended(reader: int) -> bool:

@@ -1,10 +1,16 @@
 """Builds that share a state directory know each other by their locks."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
+import pytest
+from anyio import CapacityLimiter
+
+from asynckaniko.linux.locks import create_locked
+from asynckaniko.store.blobs import BlobStore
 from asynckaniko.store.state import StateDirectory
 
 ROUNDS = 100
@@ -57,3 +63,49 @@ def test_what_a_killed_build_left_goes_with_the_next_start(tmp_path: Path) -> No
     StateDirectory(tmp_path)
 
     assert list(state.builds.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blobs/ingest-0123",
+        "builds/dead.new",
+        "cache/.key.json.0123",
+        "listed/builds/dead",
+        "listed/builds/dead.json",
+        "listed/builds/dead-rehearsal",
+    ],
+)
+def test_what_a_killed_process_had_not_finished_goes_with_the_next_start(
+    tmp_path: Path, name: str
+) -> None:
+    StateDirectory(tmp_path)
+    (tmp_path / name).touch()
+
+    StateDirectory(tmp_path)
+
+    assert not (tmp_path / name).exists()
+
+
+def test_trees_of_a_killed_process_are_named_for_who_has_their_ids(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    builds = state.rootfs / "builds"
+    builds.mkdir()
+    with state.new_build() as alive:
+        for name in (alive, "dead"):
+            (builds / name).mkdir()
+            (builds / f"{name}.json").touch()
+
+        assert sorted(state.dead_trees()) == ["builds/dead", "builds/dead.json"]
+
+
+def test_what_living_processes_have_not_finished_stays(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    draft = create_locked(state.cache / ".key.json.0123")
+    blobs = BlobStore(state.blobs, disk=CapacityLimiter(1))
+
+    with blobs.ingest():
+        before = sorted(tmp_path.rglob("*"))
+        StateDirectory(tmp_path)
+        assert sorted(tmp_path.rglob("*")) == before
+    os.close(draft)
