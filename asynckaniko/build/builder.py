@@ -103,13 +103,16 @@ async def _start_inner(
     async with ForkServer.start(
         directory=state.rootfs, preload=_INNER_MODULES, namespaces=True, confinement=confinement
     ) as inner:
-        await to_thread.run_sync(state.claim_rootfs, inner.root_id, limiter=disk)
-        await to_thread.run_sync(caches.claim, inner.root_id, limiter=disk)
-        await _check_state(state, inner)
-        # A builder that is not root cannot remove what belongs to subordinate ids from outside.
-        dead = await to_thread.run_sync(state.dead_trees, limiter=disk)
-        await inner.call(_REMOVE, {"paths": dead})
-        yield inner
+        claim = await to_thread.run_sync(state.claim_rootfs, inner.root_id, limiter=disk)
+        try:
+            await to_thread.run_sync(caches.claim, inner.root_id, limiter=disk)
+            await _check_state(state, inner)
+            # A builder that is not root cannot remove what is of subordinate ids from outside.
+            dead = await to_thread.run_sync(state.dead_trees, limiter=disk)
+            await inner.call(_REMOVE, {"paths": dead})
+            yield inner
+        finally:
+            os.close(claim)
 
 
 def _start_outer(state: StateDirectory) -> AbstractAsyncContextManager[ForkServer]:

@@ -24,7 +24,7 @@ from asynckaniko.concurrency import single_error
 from asynckaniko.context.arrival import Jobs
 from asynckaniko.errors import host_error
 from asynckaniko.isolation.fork_server import ForkServer
-from asynckaniko.isolation.namespaces import Confinement
+from asynckaniko.isolation.namespaces import AUTO, NAMESPACES, Confinement
 from asynckaniko.linux.locks import try_lock
 from asynckaniko.settings import Settings
 from asynckaniko.store.cache_mounts import CacheMounts
@@ -71,13 +71,12 @@ class Housekeeping:
         caches = await to_thread.run_sync(
             CacheMounts.open, settings.cache_mount_dir, state, limiter=disk
         )
-        # Not claimed: that is for who makes caches, and this one's root need not be theirs.
         start = partial(
             ForkServer.start,
             directory=state.rootfs,
             preload=_MODULES,
             namespaces=True,
-            confinement=Confinement(cache_mounts=caches.attached),
+            confinement=await to_thread.run_sync(_confinement, state, caches, limiter=disk),
         )
         with single_error():
             async with create_task_group() as serving:
@@ -257,6 +256,16 @@ class Housekeeping:
         for path in self._state.cache.glob("last-*"):
             if everything or _modified(path) < oldest:
                 path.unlink(missing_ok=True)
+
+
+def _confinement(state: StateDirectory, caches: CacheMounts) -> Confinement:
+    """Choose namespaces in which everything can be removed. Nothing is claimed for them."""
+    has_roots_own = os.geteuid() == 0 and "0" in {state.owner(), caches.owner()}
+    return Confinement(
+        # In a user namespace root has no power over what is the machine's root's.
+        mode=NAMESPACES if has_roots_own else AUTO,
+        cache_mounts=caches.attached,
+    )
 
 
 @contextmanager

@@ -99,7 +99,7 @@ class CacheMounts:
         if self.own is None:
             return
         with _told(self.own), _held(self.locks / "map.flock"):
-            recorded = _read(self.own / "map")
+            recorded = self.owner()
             if recorded not in {"", str(root_id)}:
                 raise HostError(
                     f"{_FLAG} {self.own}: its caches belong to builds whose root is id"

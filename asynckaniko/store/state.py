@@ -97,21 +97,64 @@ class StateDirectory:
                     unnamed.write_text(current)
                     unnamed.rename(boot)
 
-    def claim_rootfs(self, root_id: int) -> None:
-        """Give the rootfs side to namespace root `root_id`; trees of another owner are dropped."""
+    def claim_rootfs(self, root_id: int) -> int:
+        """Give the rootfs side to namespace root `root_id`; trees of another owner are dropped.
+
+        Return an open file: until it is closed, nobody can claim the side for another root. Blocks
+        while another process drops trees.
+
+        Raises HostError: builds with another root are running, or its trees cannot be removed.
+        """
+        # The directory itself stays: it is where the processes of namespaces work.
+        lock = os.open(self.rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # Until it is shared again, the lock is nobody's for a moment: another may be faster.
+            is_claimed = self._try_claim(lock, root_id) or self._try_claim(lock, root_id)
+        except BaseException:
+            os.close(lock)
+            raise
+        if not is_claimed:
+            os.close(lock)
+            raise HostError(
+                f"state directory {self.root}: builds whose root is another id are using it; wait"
+                " for their end, or name another with --state-dir for this user and mode"
+            )
+        return lock
+
+    def _try_claim(self, lock: int, root_id: int) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        else:
+            recorded = self.owner()
+            for name in ("layers", "builds", "caches"):
+                directory = self.rootfs / name
+                directory.mkdir(exist_ok=True)
+                spread_subdirectories(directory)
+                if recorded and recorded != str(root_id):
+                    self._empty(directory)
+                if directory.stat().st_uid != root_id:
+                    os.chown(directory, root_id, root_id)
+            if self.rootfs.stat().st_uid != root_id:
+                os.chown(self.rootfs, root_id, root_id)
+            if recorded != str(root_id):
+                write_file(self.rootfs / "map", str(root_id).encode())
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        return self.owner() == str(root_id)
+
+    def owner(self) -> str:
+        """Tell which id is behind the root of those whose trees are in `rootfs`; "" if unknown."""
         record = self.rootfs / "map"
-        recorded = record.read_text() if record.exists() else ""
-        if recorded and recorded != str(root_id):
-            self._drop(self.rootfs)
-            self.rootfs.mkdir(exist_ok=True)
-        directories = [self.rootfs / name for name in ("layers", "builds", "caches")]
-        for directory in directories:
-            directory.mkdir(exist_ok=True)
-            spread_subdirectories(directory)
-        if root_id != os.geteuid():
-            for directory in (self.rootfs, *directories):
-                os.chown(directory, root_id, root_id)
-        record.write_text(str(root_id))
+        return record.read_text() if record.exists() else ""
+
+    def _empty(self, directory: Path) -> None:
+        self._drop(*directory.iterdir())
+        for left in directory.iterdir():
+            raise HostError(
+                f"state directory {self.root}: {left} is of builds with another root, and this"
+                " user may not remove it; remove the directory, or name another with --state-dir"
+            )
 
     @contextmanager
     def new_build(self) -> Iterator[str]:
