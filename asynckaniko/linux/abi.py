@@ -1,6 +1,7 @@
 """Numbers of system calls, from unistd.h of each architecture.
 
-A name stands for all calls that do the same: fcntl64 of 32-bit programs is in `fcntl`.
+A name stands for all calls that do the same: fcntl64 of 32-bit programs is in `fcntl`. Only the
+calls of 32-bit programs that have ids of 16 bits are apart, as `chown16` and so on.
 """
 
 import platform
@@ -72,6 +73,17 @@ _X86_64 = _abi(
     prlimit64=302,
     fcntl=72,
     ioctl=16,
+    chown=92,
+    fchown=93,
+    lchown=94,
+    fchownat=260,
+    setuid=105,
+    setgid=106,
+    setreuid=113,
+    setregid=114,
+    setgroups=116,
+    setresuid=117,
+    setresgid=119,
 )
 _I386 = _abi(
     0x40000003,
@@ -105,6 +117,27 @@ _I386 = _abi(
     prlimit64=340,
     fcntl=(55, 221),
     ioctl=54,
+    chown=212,
+    fchown=207,
+    lchown=198,
+    fchownat=298,
+    setuid=213,
+    setgid=214,
+    setreuid=203,
+    setregid=204,
+    setgroups=206,
+    setresuid=208,
+    setresgid=210,
+    chown16=182,
+    fchown16=95,
+    lchown16=16,
+    setuid16=23,
+    setgid16=46,
+    setreuid16=70,
+    setregid16=71,
+    setgroups16=81,
+    setresuid16=164,
+    setresgid16=170,
 )
 _AARCH64 = _abi(
     0xC00000B7,
@@ -137,6 +170,15 @@ _AARCH64 = _abi(
     prlimit64=261,
     fcntl=25,
     ioctl=29,
+    fchownat=54,
+    fchown=55,
+    setregid=143,
+    setgid=144,
+    setreuid=145,
+    setuid=146,
+    setresuid=147,
+    setresgid=149,
+    setgroups=159,
 )
 _ARM = _abi(
     0x40000028,
@@ -169,6 +211,27 @@ _ARM = _abi(
     prlimit64=369,
     fcntl=(55, 221),
     ioctl=54,
+    chown=212,
+    fchown=207,
+    lchown=198,
+    fchownat=325,
+    setuid=213,
+    setgid=214,
+    setreuid=203,
+    setregid=204,
+    setgroups=206,
+    setresuid=208,
+    setresgid=210,
+    chown16=182,
+    fchown16=95,
+    lchown16=16,
+    setuid16=23,
+    setgid16=46,
+    setreuid16=70,
+    setregid16=71,
+    setgroups16=81,
+    setresuid16=164,
+    setresgid16=170,
 )
 _OF_MACHINE = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64, _ARM)}
 

@@ -16,7 +16,7 @@ _LOAD, _RETURN = 0x20, 0x06
 _JUMP, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT = 0x05, 0x15, 0x35, 0x45
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _ARGUMENT_SIZE, _INSTRUCTION_SIZE = 8, 8
-_ALLOW, _ERROR = 0x7FFF0000, 0x00050000
+_ALLOW, _NOTIFY, _ERROR = 0x7FFF0000, 0x7FC00000, 0x00050000
 _FURTHEST = 255
 """Instructions that a conditional jump can leave out; `_JUMP` has no limit."""
 _X32 = 0x40000000
@@ -74,8 +74,13 @@ def if_any_bit(index: int, bits: int, then: bytes) -> bytes:
 
 
 def refuse(number: int) -> bytes:
-    """Answer with errno `number`."""
+    """Answer with errno `number`, or with success and no effect if that is 0."""
     return _instruction(_RETURN, _ERROR | number)
+
+
+def notify() -> bytes:
+    """Let the holder of the filter's listener answer."""
+    return _instruction(_RETURN, _NOTIFY)
 
 
 def allow() -> bytes:

@@ -14,8 +14,8 @@ from asynckaniko.linux import abi, bpf, syscalls
 from asynckaniko.linux.abi import Abi
 
 _SET_MODE_FILTER = 1
-_SPECULATION_ALLOWED = 1 << 2
-"""Without it, kernels before 5.16 slow every filtered process down against Spectre."""
+_SPECULATION_ALLOWED, _NEW_LISTENER = 1 << 2, 1 << 3
+"""Without the first, kernels before 5.16 slow every filtered process down against Spectre."""
 _SYS_SOCKET = 1
 """Number of socket among the calls that socketcall(2) bundles."""
 _OTHER_THAN_NETWORK = (socket.AF_UNIX, socket.AF_NETLINK, socket.AF_ALG)
@@ -34,6 +34,12 @@ _NAMING_A_PROCESS = (
     *("process_vm_readv", "process_vm_writev", "prlimit64"),
 )
 """In the first argument."""
+_CHOWN = ("chown", "fchown", "lchown", "fchownat")
+_SET_UIDS = {"setuid": 1, "setreuid": 2, "setresuid": 3}
+_SET_GIDS = {"setgid": 1, "setregid": 2, "setresgid": 3}
+"""With how many ids each has."""
+_IDS_OF_16_BITS = tuple(f"{name}16" for name in (*_CHOWN[:3], *_SET_UIDS, *_SET_GIDS, "setgroups"))
+_POSSIBLE_IDS = (0, -1)
 _BY_DESCRIPTOR = ("pidfd_send_signal", "pidfd_getfd", "process_madvise")
 
 
@@ -104,16 +110,29 @@ def protect(processes: Collection[int], *, threads: Collection[int] = ()) -> Non
     _require(lambda interface: _guard_rules(interface, protected))
 
 
-def _require(rules: bpf.Rules) -> None:
+def notify_of_owners() -> int:
+    """Have chown and changes of the user answered by who reads the descriptor that is returned.
+
+    For a user namespace that has no id but 0, where both fail. A change of the group to another
+    succeeds without effect. Calls of 32-bit programs with ids of 16 bits do not exist: libraries
+    know others.
+
+    Raises OSError: EBUSY when the process has such a filter already.
+    """
+    return _require(_owner_rules, flags=_NEW_LISTENER)
+
+
+def _require(rules: bpf.Rules, *, flags: int = 0) -> int:
     interfaces = abi.of_this_machine()
     if not interfaces:
         raise OSError(errno.ENOSYS, f"seccomp: system calls of {platform.machine()} are not known")
-    _install(bpf.program(interfaces, rules, otherwise=bpf.refuse(errno.ENOSYS)))
+    code = bpf.program(interfaces, rules, otherwise=bpf.refuse(errno.ENOSYS))
+    return _install(code, flags=flags)
 
 
-def _install(code: bytes) -> None:
+def _install(code: bytes, *, flags: int = 0) -> int:
     program = _Program(bpf.length(code), code)
-    syscalls.seccomp(_SET_MODE_FILTER, _SPECULATION_ALLOWED, ctypes.byref(program))
+    return syscalls.seccomp(_SET_MODE_FILTER, _SPECULATION_ALLOWED | flags, ctypes.byref(program))
 
 
 def _restrictions(interface: Abi) -> bytes:
@@ -154,3 +173,14 @@ def _guard_rules(interface: Abi, protected: Collection[int]) -> bytes:
             interface.numbers(["ioctl"]), bpf.if_argument(1, [_FIOSETOWN, _SIOCSPGRP], refused)
         )
     )
+
+
+def _owner_rules(interface: Abi) -> bytes:
+    rules = bpf.when_called(interface.numbers(_CHOWN), bpf.notify())
+    rules += bpf.when_called(interface.numbers(_IDS_OF_16_BITS), bpf.refuse(errno.ENOSYS))
+    rules += bpf.when_called(interface.numbers(["setgroups"]), bpf.refuse(0))
+    for calls, answer in ((_SET_UIDS, bpf.notify()), (_SET_GIDS, bpf.refuse(0))):
+        for name, ids in calls.items():
+            tests = [bpf.unless_argument(index, _POSSIBLE_IDS, answer) for index in range(ids)]
+            rules += bpf.when_called(interface.numbers([name]), *tests)
+    return rules

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import platform
+import struct
 from typing import Any
 
 CLONE_NEWNS = 0x00020000
@@ -25,9 +26,10 @@ RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 1, 2, 4
 RESOLVE_BENEATH, RESOLVE_IN_ROOT = 8, 16
 
 AT_FDCWD = -100
-AT_RECURSIVE = 0x8000
+AT_RECURSIVE, AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW = 0x8000, 0x1000, 0x100
 MOUNT_ATTR_RDONLY = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
+_STATX_SIZE, _STATX_BTIME, _STATX_BTIME_OFFSET = 256, 0x800, 80
 
 # Calls from 5.1 on have one number on all machines; -1 is answered with ENOSYS.
 _COMMON_NUMBERS = {"close_range": 436, "openat2": 437, "mount_setattr": 442}
@@ -139,8 +141,26 @@ def prctl(option: int, *arguments: int) -> None:
     _check(_libc.prctl(option, *padded), f"prctl({option})")
 
 
-def seccomp(operation: int, flags: int, argument: Any) -> None:
-    _check(_syscall(_NUMBERS["seccomp"], operation, flags, argument), "seccomp")
+def seccomp(operation: int, flags: int, argument: Any) -> int:
+    """Call seccomp(2) and return its answer, a descriptor if a listener was asked for."""
+    result = int(_syscall(_NUMBERS["seccomp"], operation, flags, argument))
+    _check(result, "seccomp")
+    return result
+
+
+def chown_descriptor(descriptor: int, uid: int, gid: int) -> None:
+    """Be fchown(2) that takes descriptors of O_PATH too, those of links among them."""
+    result = _libc.fchownat(descriptor, b"", uid, gid, AT_EMPTY_PATH)
+    _check(result, f"fchownat({descriptor}, {uid}, {gid})")
+
+
+def birth_time(directory: int, path: bytes) -> int:
+    """Return when the inode at `path`, a link itself, was made, in nanoseconds; 0 if not known."""
+    status = (ctypes.c_byte * _STATX_SIZE)()
+    result = _libc.statx(directory, path, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, _STATX_BTIME, status)
+    _check(result, f"statx({path!r})")
+    seconds, nanoseconds = struct.unpack_from("=qI", bytes(status), _STATX_BTIME_OFFSET)
+    return int(seconds * 1_000_000_000 + nanoseconds)
 
 
 def capget(header: ctypes.Structure, data: ctypes.Array[Any]) -> None:

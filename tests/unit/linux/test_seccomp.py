@@ -21,7 +21,14 @@ NUMBERS = {
 }[platform.machine()]
 SIGCHLD = 17
 
-NUMBERS_OF_I386 = {"getpid": 20, "kill": 37, "socket": 359, "socketcall": 102}
+NUMBERS_OF_I386 = {
+    "getpid": 20,
+    "kill": 37,
+    "socket": 359,
+    "socketcall": 102,
+    "fchown": 207,
+    "fchown16": 95,
+}
 INT_80 = bytes.fromhex("53 89f8 89f3 89d1 31d2 cd80 5b c3")
 """push rbx; eax, ebx, ecx = edi, esi, edx; edx = 0; int 0x80; pop rbx; ret"""
 
