@@ -103,7 +103,7 @@ class CredentialOptions:
     """What the helpers env, gitlab and acr read: KANIKO_*, CI_REGISTRY*, AZURE_*."""
 
 
-ISOLATION_MODES = ("auto", "userns", "namespaces", "in-place", "chroot", "none")
+ISOLATION_MODES = ("auto", "userns", "single-id", "namespaces", "in-place", "chroot", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,11 +49,13 @@ from asynckaniko.store.cache_mounts import CacheMounts
 from asynckaniko.store.state import StateDirectory
 
 _CHECK = "asynckaniko.isolation.probe:check_state_directory"
+_REHEARSE_OWNER = "asynckaniko.isolation.rehearsal:rehearse_owner"
 _MAKE_DIRECTORIES = "asynckaniko.rootfs.directories:make_directories"
 _REMOVE = "asynckaniko.rootfs.remove:remove_trees"
 _CLEAN_UP_SECONDS = 60.0
 _INNER_MODULES = (
     "asynckaniko.isolation.probe",
+    "asynckaniko.isolation.rehearsal",
     "asynckaniko.isolation.step",
     "asynckaniko.rootfs.apply_layer",
     "asynckaniko.rootfs.copy_tree",
@@ -62,6 +64,7 @@ _INNER_MODULES = (
     "asynckaniko.rootfs.implicit",
     "asynckaniko.rootfs.pack_layer",
     "asynckaniko.rootfs.remove",
+    "asynckaniko.rootfs.step_owners",
     "asynckaniko.rootfs.usage",
     "asynckaniko.rootfs.workdir",
 )
@@ -88,6 +91,8 @@ async def _check_state(state: StateDirectory, inner: ForkServer) -> None:
     async with draft_tree(state, state.rootfs, inner) as scratch:
         await inner.call(_MAKE_DIRECTORIES, {"paths": [scratch]})
         await inner.call(_CHECK, {"scratch": scratch})
+        if inner.has_one_id:
+            await inner.call(_REHEARSE_OWNER, {"scratch": scratch})
 
 
 @asynccontextmanager
@@ -103,9 +108,11 @@ async def _start_inner(
     async with ForkServer.start(
         directory=state.rootfs, preload=_INNER_MODULES, namespaces=True, confinement=confinement
     ) as inner:
-        claim = await to_thread.run_sync(state.claim_rootfs, inner.root_id, limiter=disk)
+        take = partial(state.claim_rootfs, inner.root_id, has_one_id=inner.has_one_id)
+        claim = await to_thread.run_sync(take, limiter=disk)
         try:
-            await to_thread.run_sync(caches.claim, inner.root_id, limiter=disk)
+            take_caches = partial(caches.claim, inner.root_id, has_one_id=inner.has_one_id)
+            await to_thread.run_sync(take_caches, limiter=disk)
             await _check_state(state, inner)
             # A builder that is not root cannot remove what is of subordinate ids from outside.
             dead = await to_thread.run_sync(state.dead_trees, limiter=disk)

@@ -16,6 +16,7 @@ from asynckaniko.isolation.plain import PLAIN_MODES
 _MOST_COLUMNS = 100
 _MEANING = {
     "userns": "as a root that is nobody outside; needs no privilege",
+    "single-id": "as the only user there is; owners are kept beside the files",
     "namespaces": "as root of a Pod with users of its own (SYS_ADMIN)",
     "in-place": "over this container's own files (executor image only)",
     "chroot": "in a directory, by chroot; without /proc",

@@ -11,7 +11,6 @@ from asynckaniko.settings import ISOLATION_MODES, IsolationOptions
 
 _VARIABLE = "ASYNCKANIKO_ISOLATION"
 _PIDS = ("private", "shared")
-_NOT_YET = ("single-id",)
 _DOCKER_SIZE = re.compile(
     r"(?P<number>\d{1,12}) ?(?P<unit>[kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE
 )
@@ -26,9 +25,9 @@ def isolation_flags(flag: Callable[..., Flag]) -> list[Flag]:
             value=Value("MODE"),
             default="auto",
             variable=_VARIABLE,
-            help="How RUN is kept from this machine: auto, userns, namespaces, in-place, chroot, "
-            "or none, which builds without RUN and needs no privilege; `asynckaniko doctor` tells "
-            "what works.",
+            help="How RUN is kept from this machine: auto, userns, single-id, namespaces, "
+            "in-place, chroot, or none, which builds without RUN and needs no privilege; "
+            "`asynckaniko doctor` tells what works.",
         ),
         flag(
             "--pid",
@@ -59,8 +58,6 @@ def read_isolation(
     name, mode = "--isolation", isolation
     if not mode:
         name, mode = _VARIABLE, around.get(_VARIABLE) or "auto"
-    if mode in _NOT_YET:
-        raise UsageError(f"{name}={mode}: this mode is not available yet; there are {_modes()}")
     if mode not in ISOLATION_MODES:
         raise UsageError(f"{name}={mode}: there is no such mode; there are {_modes()}")
     if mode == "none" and pid == "shared":

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from asynckaniko.errors import StepFailed
 from asynckaniko.isolation import rlimits
@@ -31,6 +31,27 @@ class Command:
     limits: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
+class Attendant(Protocol):
+    """Whoever answers system calls of a command."""
+
+    @property
+    def kept(self) -> Sequence[int]:
+        """Descriptors that stay open in the command's process until it is the command."""
+        ...
+
+    def admit(self, identity: Identity, user: str) -> None:
+        """Raise IsolationUnavailable if no command can run as `identity`."""
+        ...
+
+    def install(self) -> None:
+        """Have the calls of this process answered, which is about to be the command."""
+        ...
+
+    def begin(self) -> None:
+        """Begin to answer, in the parent of the process that installs."""
+        ...
+
+
 def limit() -> None:
     """Give up what a command in namespaces of its own does not get."""
     seccomp.restrict()
@@ -38,7 +59,12 @@ def limit() -> None:
 
 
 def execute(
-    command: Command, *, stdout: int, stderr: int, give_up: Callable[[], None] = limit
+    command: Command,
+    *,
+    stdout: int,
+    stderr: int,
+    give_up: Callable[[], None] = limit,
+    attendant: Attendant | None = None,
 ) -> int:
     """Run `command` and return its exit status, 128 + N when signal N killed it.
 
@@ -48,15 +74,28 @@ def execute(
     `give_up` is called in the command's process, as root, before it is the command.
 
     Raises StepFailed: no such user, no such working directory, a limit that cannot be had.
+    IsolationUnavailable: nothing can run as the user here.
     """
     identity, env = _identify(command)
+    if attendant is not None:
+        attendant.admit(identity, command.user)
     _change_directory(command.cwd)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _become(command, identity, env, fds=(stdout, stderr), report=writer, give_up=give_up)
+        _become(
+            command,
+            identity,
+            env,
+            fds=(stdout, stderr),
+            report=writer,
+            give_up=give_up,
+            attendant=attendant,
+        )
     os.close(writer)
     os.close(stdout)
+    if attendant is not None:
+        attendant.begin()
     refusal = os.read(reader, 4096).decode(errors="replace")
     os.close(reader)
     status = _reap_until(child)
@@ -106,6 +145,7 @@ def _become(
     fds: tuple[int, int],
     report: int,
     give_up: Callable[[], None],
+    attendant: Attendant | None,
 ) -> NoReturn:
     """Be the command, or report why not and exit. `report` closes by itself when it is."""
     try:
@@ -116,11 +156,13 @@ def _become(
         report = os.dup(report)
         for number, source in enumerate(sources):
             os.dup2(source, number)
-        processes.close_all_but([report])
+        processes.close_all_but([report, *(attendant.kept if attendant else ())])
         os.umask(0o022)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             # Python ignores them, and what is ignored stays so across execve.
             signal.signal(number, signal.SIG_DFL)
+        if attendant is not None:
+            attendant.install()
         give_up()
         _take_identity(identity, report)
         _limit(command, report)

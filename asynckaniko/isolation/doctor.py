@@ -9,17 +9,29 @@ from pathlib import Path
 from asynckaniko.errors import HostError, IsolationUnavailable
 from asynckaniko.isolation import plain
 from asynckaniko.isolation.fork_server import ForkServer
-from asynckaniko.isolation.namespaces import NAMESPACES, NONE, USERNS, Confinement, choose
+from asynckaniko.isolation.namespaces import (
+    NAMESPACES,
+    NONE,
+    SINGLE_ID,
+    USERNS,
+    Confinement,
+    choose,
+)
 from asynckaniko.isolation.plain import CHROOT, IN_PLACE, PLAIN_MODES
 from asynckaniko.linux import capabilities
 
 _MODULES = ("asynckaniko.isolation.probe", "asynckaniko.isolation.rehearsal")
 _CHECK = "asynckaniko.isolation.probe:check_state_directory"
 _REHEARSAL = "asynckaniko.isolation.rehearsal"
+_REHEARSE_OWNER = f"{_REHEARSAL}:rehearse_owner"
 _PLAIN_STEP = "asynckaniko.isolation.plain_step"
 _ITS_OWN_ROOT = (
     "a RUN uses this container's own files: it can see and change the executor's, with the "
     "credentials among them; one stage at a time, one image at a time"
+)
+_ONE_ID = (
+    "a RUN sees all files as root's, whoever they belong to in the image, and USER must be root; "
+    "more ids lift that (see userns)"
 )
 _NO_PROC = (
     "a RUN has no /proc, so Java, ps, Go's os.Executable, bash's <( ), /dev/stdout and /dev/stderr "
@@ -76,7 +88,8 @@ class Examination:
     @property
     def for_commands(self) -> str:
         working = {mode.mode for mode in self.modes if mode.works}
-        return next((mode for mode in (choose(), *PLAIN_MODES) if mode in working), "")
+        order = (choose(), SINGLE_ID, *PLAIN_MODES)
+        return next((mode for mode in order if mode in working), "")
 
     @property
     def for_files(self) -> str:
@@ -93,7 +106,7 @@ async def examine(directory: Path) -> Examination:
         with tempfile.TemporaryDirectory(prefix="doctor-", dir=directory) as place:
             # The build's root must be able to pass through to its own directory.
             os.chmod(place, 0o711)  # noqa: S103
-            modes = [await _try(Path(place), mode) for mode in (USERNS, NAMESPACES)]
+            modes = [await _try(Path(place), mode) for mode in (USERNS, SINGLE_ID, NAMESPACES)]
             modes += [_look_in_place(), await _try_chroot(Path(place))]
     except OSError as error:
         raise HostError(f"{directory}: {error.strerror}") from error
@@ -113,7 +126,11 @@ async def _try(directory: Path, mode: str) -> ModeReport:
         ) as server:
             try:
                 await server.call(_CHECK, {"scratch": "."})
+                if server.has_one_id:
+                    await server.call(_REHEARSE_OWNER, {"scratch": "."})
                 limits = await _limits(server)
+                if server.has_one_id:
+                    limits = (_ONE_ID, *limits)
                 if mode == NAMESPACES != choose():
                     limits = (*limits, _MACHINES_ROOT)
                 return ModeReport(mode, works=True, root_id=server.root_id, limits=limits)

@@ -55,6 +55,8 @@ class ForkServer:
     def __init__(self, control: socket.socket, process: Process, stderr: int) -> None:
         self.root_id = 0
         """Host uid and gid behind ns-root; 0 without namespaces."""
+        self.has_one_id = False
+        """The user namespace has no other id: owners are recorded beside files."""
         self._control = control
         self._process = process
         self._stderr = stderr
@@ -176,7 +178,7 @@ class ForkServer:
             raise HostError(f"the fork server did not start: {self._said()}")
         if "error" in answer:
             raise from_wire(answer["error"])
-        self.root_id = answer["root_id"]
+        self.root_id, self.has_one_id = answer["root_id"], answer["one_id"]
 
     @asynccontextmanager
     async def _receiving(self, tasks: TaskGroup | None) -> AsyncIterator[None]:

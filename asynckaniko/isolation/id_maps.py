@@ -11,6 +11,11 @@ from typing import TypeAlias
 Range: TypeAlias = tuple[int, int, int]
 """First id inside, first id outside, count; a line of uid_map (user_namespaces(7))."""
 
+SINGLE = "single"
+"""The name of the map with one id."""
+WHOLE = ("swap", "identity", "subordinate")
+ALL = (*WHOLE, SINGLE)
+"""Names of maps, in the order in which they are tried."""
 _HIGHEST = 2**31 - 1
 """Some file systems and programs treat ids as signed."""
 _RESERVED = frozenset({0, 65534, 65535})
@@ -78,6 +83,16 @@ def subordinate_map(
     if not (subuids and subgids):
         return None
     return IdMap("subordinate", _stacked(uid, subuids), _stacked(gid, subgids), True)
+
+
+def single_map(uid: int, gid: int) -> IdMap:
+    """Back ns-root by the caller, and have no other id: everybody may (user_namespaces(7))."""
+    return IdMap(SINGLE, ((0, uid, 1),), ((0, gid, 1),))
+
+
+def has_one_id(ranges: Sequence[Range]) -> bool:
+    """Tell whether a map is about one id only."""
+    return sum(count for _, _, count in ranges) == 1
 
 
 def parse_subordinates(text: str, user: str, uid: int) -> tuple[Range, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from asynckaniko.errors import StepFailed
 from asynckaniko.isolation.stub_layer import copy_metadata
-from asynckaniko.linux import syscalls
+from asynckaniko.linux import owners, syscalls
 from asynckaniko.linux.overlay import mount_overlay
 
 _LOCKABLE = {
@@ -166,7 +166,7 @@ def make_cache(directory: str, spec: Mapping[str, Any]) -> None:
     opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         # chown clears set-id bits (chown(2)), so the mode comes last.
-        os.fchown(opened, spec.get("uid", 0), spec.get("gid", 0))
+        owners.give(opened, (spec.get("uid", 0), spec.get("gid", 0)))
         os.fchmod(opened, spec.get("mode", 0o755))
     finally:
         os.close(opened)
@@ -176,7 +176,7 @@ def _secret(spec: Mapping[str, Any], target: str, content: bytes, path: str) -> 
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0)
     try:
         os.write(descriptor, content)
-        os.fchown(descriptor, spec.get("uid", 0), spec.get("gid", 0))
+        owners.give(descriptor, (spec.get("uid", 0), spec.get("gid", 0)))
         os.fchmod(descriptor, spec.get("mode", 0o400))
     finally:
         os.close(descriptor)

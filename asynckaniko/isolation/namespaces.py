@@ -1,10 +1,10 @@
 """Enter the namespaces that a build's files and commands live in.
 
-Two ways: a user namespace of the build's own, which needs no privilege, or mount and pid
-namespaces directly, which takes SYS_ADMIN. The second is for a Pod that has a user namespace
-itself (`hostUsers: false`) and SYS_ADMIN in it: commands then get a /proc of their own, which the
-kernel does not allow below the masked one of a Pod. On a machine's real root it is never chosen
-unasked: commands would run as that root.
+Two ways: a user namespace of the build's own, which needs no privilege, with as many ids as can be
+had or one only (SINGLE_ID), or mount and pid namespaces directly, which takes SYS_ADMIN. The second
+is for a Pod that has a user namespace itself (`hostUsers: false`) and SYS_ADMIN in it: commands
+then get a /proc of their own, which the kernel does not allow below the masked one of a Pod. On a
+machine's real root it is never chosen unasked: commands would run as that root.
 
 Documentation: pid_namespaces(7), mount_namespaces(7).
 """
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asynckaniko.errors import HostError
-from asynckaniko.isolation import probe, user_namespace
+from asynckaniko.isolation import id_maps, probe, user_namespace
 from asynckaniko.isolation.user_namespace import Entered
 from asynckaniko.linux import capabilities, syscalls
 from asynckaniko.linux.capabilities import Capability
 
-AUTO, USERNS, NAMESPACES = "auto", "userns", "namespaces"
+AUTO, USERNS, SINGLE_ID, NAMESPACES = "auto", "userns", "single-id", "namespaces"
 NONE = "none"
 """No namespaces at all, and so no commands: nothing is entered for this one."""
 _CACHES = "caches"
@@ -32,7 +32,7 @@ class Confinement:
     """What to use of what the host allows."""
 
     mode: str = AUTO
-    """AUTO, USERNS or NAMESPACES."""
+    """AUTO, USERNS, SINGLE_ID or NAMESPACES."""
     id_map: str | None = None
     """The name of the only id map to try (see id_maps); None tries all that come into question."""
     cache_mounts: str | None = None
@@ -64,7 +64,7 @@ def enter(confinement: Confinement) -> Entered:
     if (choose() if mode == AUTO else mode) == NAMESPACES:
         entered = _enter_directly(confinement.cache_mounts)
     else:
-        entered = user_namespace.enter(confinement.id_map, open_too=confinement.cache_mounts)
+        entered = user_namespace.enter(_maps(confinement), open_too=confinement.cache_mounts)
     # Mounts made outside still show up here; what is mounted here stays here.
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
     if entered.opened is not None:
@@ -75,6 +75,13 @@ def enter(confinement: Confinement) -> Entered:
     # Commands run as the same root in the same namespaces: its memory is none of theirs.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     return entered
+
+
+def _maps(confinement: Confinement) -> tuple[str, ...]:
+    """Name the id maps to try: that with one id is SINGLE_ID, and AUTO's last."""
+    if confinement.id_map is not None:
+        return (confinement.id_map,)
+    return {USERNS: id_maps.WHOLE, SINGLE_ID: (id_maps.SINGLE,)}.get(confinement.mode, id_maps.ALL)
 
 
 def _is_root_of_a_pod() -> bool:

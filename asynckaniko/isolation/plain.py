@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from asynckaniko.errors import IsolationUnavailable
-from asynckaniko.linux import capabilities
+from asynckaniko.linux import capabilities, owners
 from asynckaniko.linux.capabilities import Capability
 
 CHROOT, IN_PLACE = "chroot", "in-place"
@@ -75,6 +75,11 @@ def _check_capabilities(mode: str, needed: tuple[Capability, ...]) -> None:
             " {runAsUser: 0}",
             refusal="EPERM",
             pod=_pod("runAsUser: 0"),
+        )
+    if owners.are_recorded():
+        raise IsolationUnavailable(
+            f"mode {mode} needs more ids than one, to give files their owners: this process's user"
+            " namespace has no other"
         )
     held = capabilities.effective()
     missing = [capability.name for capability in needed if capability not in held]

@@ -9,6 +9,7 @@ from typing import Any
 from asynckaniko.errors import AsynckanikoError, IsolationUnavailable, UnsuitableStateDir
 from asynckaniko.isolation.id_maps import IdMap
 from asynckaniko.linux import syscalls
+from asynckaniko.linux.accounts import Identity
 from asynckaniko.linux.overlay import OPAQUE, mount_overlay
 
 _SECCOMP_FILTER = "2"
@@ -65,9 +66,10 @@ def explain_missing_ids(uid: int) -> IsolationUnavailable:
     if _is_filtered():
         settings.append("seccompProfile: {type: Unconfined}")
     return IsolationUnavailable(
-        f"uid {uid} has no subordinate ids to run commands with: an image needs the ids 0 to "
-        f"65535 at least; add a line such as `{uid}:100000:65536` to /etc/subuid and /etc/subgid "
-        "and install newuidmap and newgidmap (package uidmap), or run as root (in a Pod "
+        f"uid {uid} has no subordinate ids to run commands with: mode userns needs the ids 0 to "
+        "65535 at least (mode single-id needs none); add a line such as "
+        f"`{uid}:100000:65536` to /etc/subuid and /etc/subgid and install newuidmap and newgidmap "
+        "(package uidmap), or run as root (in a Pod "
         f"securityContext: {{{', '.join(settings)}}}, which gives no privilege on the node)",
         pod=_container(*settings),
     )
@@ -99,6 +101,30 @@ def explain_maps(refusals: Sequence[tuple[IdMap, OSError]]) -> IsolationUnavaila
         f"cannot map ids into the build's user namespace ({tried}): {cure}",
         refusal=_errno_name(refusals[-1][1]) if refusals else "",
         pod=pod,
+    )
+
+
+def explain_owner_calls(refusal: str) -> IsolationUnavailable:
+    """Say why chown cannot be answered for commands that have one id; `refusal` is an errno."""
+    return IsolationUnavailable(
+        f"mode single-id cannot record the owners of files ({refusal}): it answers chown by a"
+        " listener of seccomp. EBUSY means that the container's runtime has one already, EPERM or"
+        " EACCES that the node's sysctl kernel.yama.ptrace_scope is 3, ENOSYS that this machine is"
+        " not known; use more ids: runAsUser: 0, or subordinate ones",
+        refusal=refusal if refusal in errno.errorcode.values() else "",
+        pod=_container("runAsUser: 0"),
+    )
+
+
+def explain_user(user: str, identity: Identity) -> IsolationUnavailable:
+    """Say why no command can run as `user` where there is one id."""
+    return IsolationUnavailable(
+        f"USER {user}: commands cannot run as {identity.uid}:{identity.gid} in mode single-id, "
+        "which has no user but root; mode userns has: give the executor subordinate ids (a Pod of "
+        "the executor image has them with securityContext: {allowPrivilegeEscalation: true}) or "
+        "run it as root (runAsUser: 0), or let the RUN come before the USER",
+        refusal="EINVAL",
+        pod=_container("allowPrivilegeEscalation: true"),
     )
 
 

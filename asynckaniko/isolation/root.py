@@ -21,7 +21,7 @@ from asynckaniko.errors import HostError
 from asynckaniko.isolation import mounts
 from asynckaniko.isolation.mounts import Bench, Prepared
 from asynckaniko.isolation.stub_layer import StubLayer, copy_metadata
-from asynckaniko.linux import syscalls
+from asynckaniko.linux import owners, syscalls
 from asynckaniko.linux.overlay import MOST_LOWERS, mount_overlay
 
 _NODES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -32,8 +32,15 @@ _DEV_LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _QUIET = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 _TTY_GROUP = 5
+APT_SETTING = ("APT_CONFIG", "/dev/asynckaniko-apt.conf")
+"""The variable in which apt looks for a file of settings, and ours, where there is one id."""
+_APT_CONFIG = b"""\
+// apt becomes _apt to download. Here it stays root, and must not look whether it has.
+APT::Sandbox::Verify::IDs "false";
+"""
 SHM_SIZE = 64 << 20
 
 # What runc protects. Files there are owned by the host's root: with the swap map they are out
@@ -193,7 +200,13 @@ def _mount_dev(place: str, shm_size: int) -> None:
         os.symlink(target, f"{place}/{name}")
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(f"{place}/{name}", 0o755)
-    options = f"newinstance,ptmxmode=0666,mode=0620,gid={_TTY_GROUP}"
+    options = "newinstance,ptmxmode=0666,mode=0620"
+    if owners.are_recorded():
+        descriptor = os.open(f"{place}{APT_SETTING[1].removeprefix('/dev')}", _CREATE, 0o444)
+        os.write(descriptor, _APT_CONFIG)
+        os.close(descriptor)
+    else:
+        options += f",gid={_TTY_GROUP}"
     syscalls.mount(
         "devpts", f"{place}/pts", "devpts", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, options
     )

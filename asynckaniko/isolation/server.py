@@ -7,7 +7,7 @@ type SOCK_SEQPACKET, a JSON object per message:
                      {"call": id, "function": "module:name", "directory": path or absent}
                                                           with descriptors: exchange, *fds
                      {"kill": id}
-    from it:         {"ready": true, "root_id": id} or {"error": {...}}
+    from it:         {"ready": true, "root_id": id, "one_id": bool} or {"error": {...}}
                      {"ended": id, "status": exit code, negative for a signal}
 
 The exchange is a memfd: the caller wrote the arguments, the child writes the outcome in their
@@ -57,25 +57,27 @@ def main(descriptor: int) -> None:
         request = json.loads(control.recv(_MESSAGE_SIZE))
         for module in request["preload"]:
             importlib.import_module(module)
-        server, root_id = _prepare(control, request["confinement"])
+        server, ids = _prepare(control, request["confinement"])
     except AsynckanikoError as error:
         control.send(json.dumps({"error": to_wire(error)}).encode())
         return
     # What was loaded until now is shared with the children as long as nobody writes to it.
     gc.collect()
     gc.freeze()
-    control.send(json.dumps({"ready": True, "root_id": root_id}).encode())
+    control.send(json.dumps({"ready": True, **ids}).encode())
     server.serve()
 
 
-def _prepare(control: socket.socket, wanted: Mapping[str, Any] | None) -> "tuple[_Server, int]":
-    """Enter the namespaces that are wanted; return the server for them and its root's id."""
+def _prepare(
+    control: socket.socket, wanted: Mapping[str, Any] | None
+) -> "tuple[_Server, dict[str, Any]]":
+    """Enter the namespaces that are wanted; return the server for them and what it says of ids."""
     if wanted is None:
-        return _PlainServer(control), 0
+        return _PlainServer(control), {"root_id": 0, "one_id": False}
     confinement = Confinement(**wanted)
-    root_id = namespaces.enter(confinement).root_id
+    entered = namespaces.enter(confinement)
     kind = _SharedPidsServer if confinement.shared_pids else _NamespacedServer
-    return kind(control), root_id
+    return kind(control), {"root_id": entered.root_id, "one_id": entered.has_one_id}
 
 
 def _default_signals() -> None:

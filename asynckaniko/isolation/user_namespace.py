@@ -7,7 +7,7 @@ import errno
 import json  # noqa: TID251  talk between two processes of this module, before anything else is up
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,15 +28,19 @@ class Entered:
     opened: int | None = None
     """A directory that was opened with the caller's rights, in the new mount namespace."""
 
+    @property
+    def has_one_id(self) -> bool:
+        return self.map_name == id_maps.SINGLE
 
-def enter(map_name: str | None = None, *, open_too: str | None = None) -> Entered:
+
+def enter(allowed: Collection[str] = id_maps.ALL, *, open_too: str | None = None) -> Entered:
     """Continue as root of a new user namespace, with a new mount namespace, in the same directory.
 
-    The working directory is given to ns-root. `map_name` limits the id maps that are tried to one
-    (see id_maps). `open_too` is a directory to open before the caller's rights are gone. Raises
+    The working directory is given to ns-root. The id maps whose names are `allowed` are tried (see
+    id_maps). `open_too` is a directory to open before the caller's rights are gone. Raises
     IsolationUnavailable: which permission is missing, and what grants it; HostError.
     """
-    candidates = [candidate for candidate in _candidates() if map_name in {None, candidate.name}]
+    candidates = [candidate for candidate in _candidates() if candidate.name in allowed]
     if not candidates:
         raise probe.explain_missing_ids(os.geteuid())
     return _enter_user_namespace(candidates, open_too)
@@ -56,10 +60,14 @@ def open_directory(path: str) -> int:
 def _candidates() -> list[IdMap]:
     uids = id_maps.parse_ranges(Path("/proc/self/uid_map").read_text())
     gids = id_maps.parse_ranges(Path("/proc/self/gid_map").read_text())
-    if os.geteuid() == 0:
-        maps = [id_maps.swap_map(uids, gids), id_maps.identity_map(uids, gids)]
-    else:
+    maps: list[IdMap | None]
+    if os.geteuid() != 0:
         maps = [_subordinates()]
+    elif id_maps.has_one_id(uids):
+        maps = []
+    else:
+        maps = [id_maps.swap_map(uids, gids), id_maps.identity_map(uids, gids)]
+    maps.append(id_maps.single_map(os.geteuid(), os.getegid()))
     return [candidate for candidate in maps if candidate is not None]
 
 
@@ -103,10 +111,12 @@ def _enter_user_namespace(candidates: Sequence[IdMap], open_too: str | None) -> 
     if "host_error" in answer:
         raise HostError(answer["host_error"])
     opened = open_directory(open_too) if open_too else None
-    os.setgroups([])
+    entered = Entered(answer["root_id"], answer["map"], opened)
+    if not entered.has_one_id:
+        os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-    return Entered(answer["root_id"], answer["map"], opened)
+    return entered
 
 
 def _write_maps(
@@ -140,6 +150,9 @@ def _apply(pid: int, candidate: IdMap) -> None:
         _run_helper("newuidmap", pid, candidate.uids)
         _run_helper("newgidmap", pid, candidate.gids)
         return
+    if candidate.name == id_maps.SINGLE:
+        # Else groups that keep somebody out of a file could be left.
+        _write(f"/proc/{pid}/setgroups", "deny")
     _write(f"/proc/{pid}/uid_map", id_maps.render_ranges(candidate.uids))
     _write(f"/proc/{pid}/gid_map", id_maps.render_ranges(candidate.gids))
 

@@ -7,6 +7,7 @@ from stat import S_ISDIR
 from typing import Any
 
 from asynckaniko.errors import ArchiveError, CopyFailed
+from asynckaniko.linux import owners
 from asynckaniko.rootfs.layer_stream import LayerStream
 from asynckaniko.rootfs.layer_writer import LowerWriter, OntoWriter
 from asynckaniko.rootfs.paths import RootFS, clean
@@ -55,6 +56,7 @@ def unpack_layer(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, 
             raise ArchiveError(f"layer {digest}: {error}") from error
         stream.verify_blob()
         stream.verify_content(arguments["diff_id"])
+        owners.store_links(tree.root, writer.links)
         return {
             "entries": reader.entries,
             "size": stream.uncompressed_size,
@@ -90,6 +92,10 @@ def apply_on_top(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, 
         writer.write()
         # Whoever writes the pipe must not find it closed.
         reader.drain()
+        if writer.links:
+            upper = os.open(arguments["upper"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            owners.store_links(upper, writer.links)
+            os.close(upper)
         return {"entries": reader.entries, "devices": writer.list_devices()}
 
 

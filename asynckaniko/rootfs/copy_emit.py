@@ -9,6 +9,8 @@ from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 from asynckaniko.dockerfile.chmod import Chmod
 from asynckaniko.dockerfile.patterns import PatternMatcher
 from asynckaniko.errors import CopyFailed
+from asynckaniko.linux import owners
+from asynckaniko.linux.owners import Links
 from asynckaniko.rootfs.copy_plan import GivenFile
 from asynckaniko.rootfs.copy_sources import PickedDirectory, PickedFile, SourceView
 from asynckaniko.rootfs.listed.tree import ListedTree
@@ -83,7 +85,7 @@ class Emitter:
         """Write a regular file that is open at its beginning. Raises SizeChanged, OSError."""
         if self._is_taken(name, is_directory=False):
             return
-        status = os.fstat(descriptor)
+        status = owners.seen(os.fstat(descriptor), descriptor, {})
         attributes = self._attributes(status)
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), name)
@@ -235,7 +237,8 @@ def emit_directory(
         filters.append((excludes, ""))
     if view.ignore is not None:
         filters.append((view.ignore, f"{picked.path}/" if picked.path else ""))
-    copy = _TreeCopy(emitter, prefix, filters)
+    links = view.tree.links if isinstance(view.tree, RootFS) else {}
+    copy = _TreeCopy(emitter, prefix, filters, links)
     if isinstance(view.tree, ListedTree):
         view.tree.walk(os.fsencode(picked.path), copy)
         return
@@ -268,9 +271,14 @@ class _TreeCopy:
     """
 
     def __init__(
-        self, emitter: Emitter, prefix: bytes, filters: Sequence[tuple[PatternMatcher, str]]
+        self,
+        emitter: Emitter,
+        prefix: bytes,
+        filters: Sequence[tuple[PatternMatcher, str]],
+        links: Links,
     ) -> None:
         self._emitter = emitter
+        self._owners = links
         self._prefix = prefix
         self._filters = filters
         self._waiting: list[tuple[bytes, os.stat_result, Mapping[str, bytes]]] = []
@@ -293,7 +301,7 @@ class _TreeCopy:
         return False
 
     def directory(self, path: bytes, descriptor: int) -> None:
-        status = os.fstat(descriptor)
+        status = owners.seen(os.fstat(descriptor), descriptor, {})
         names = list_xattrs(descriptor)
         self.stored_directory(path, status, read_xattrs(descriptor, names) if names else {})
 
@@ -326,11 +334,12 @@ class _TreeCopy:
 
     def symlink(self, path: bytes, target: bytes, status: os.stat_result) -> None:
         self._bring_parents(path)
-        self._emitter.symlink(self._prefix + path, target, status)
+        seen = owners.seen_link(status, self._owners)
+        self._emitter.symlink(self._prefix + path, target, seen)
 
     def special(self, path: bytes, status: os.stat_result) -> None:
         self._bring_parents(path)
-        self._emitter.special(self._prefix + path, status)
+        self._emitter.special(self._prefix + path, owners.seen_link(status, self._owners))
 
     def _bring_parents(self, path: bytes) -> None:
         if self._waiting:

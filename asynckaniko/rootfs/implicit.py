@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asynckaniko.linux import owners
 from asynckaniko.rootfs.paths import RootFS
 from asynckaniko.rootfs.trees import open_tree
 
@@ -100,6 +101,7 @@ def _copy_subtree(source: str, target: str) -> None:
             else:
                 os.link(entry.path, f"{target}/{entry.name}", follow_symlinks=False)
     _copy_metadata(os.stat(source), target)
+    # After it: where owners are recorded, they are among these.
     _copy_xattrs(source, target)
 
 
@@ -122,6 +124,8 @@ def _copy_xattrs(source: str, target: str) -> None:
 
 
 def _copy_metadata(status: os.stat_result, directory: str) -> None:
-    os.chown(directory, status.st_uid, status.st_gid)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    owners.give(descriptor, (status.st_uid, status.st_gid))
+    os.close(descriptor)
     os.chmod(directory, stat.S_IMODE(status.st_mode))
     os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))

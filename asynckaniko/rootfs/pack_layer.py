@@ -10,7 +10,9 @@ from stat import S_ISBLK, S_ISCHR, S_ISFIFO
 from typing import Any
 
 from asynckaniko.errors import HostError, StepFailed
+from asynckaniko.linux import owners
 from asynckaniko.linux.overlay import OPAQUE, XATTR_PREFIX
+from asynckaniko.linux.owners import Links
 from asynckaniko.rootfs.layer_sink import LayerSink
 from asynckaniko.rootfs.tar_writer import BLOCK, CHARACTER, Attributes, SizeChanged, TarWriter
 from asynckaniko.rootfs.walk import read_attributes, walk
@@ -40,7 +42,8 @@ def pack_upper(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, An
             fds[0], compression=arguments["compression"], level=arguments.get("level")
         ) as sink:
             tar = TarWriter(sink.write, clamp=arguments.get("clamp"))
-            walk(upper, Packer(tar, skip=arguments.get("skip") or ()))
+            links = owners.read_links([upper])
+            walk(upper, Packer(tar, skip=arguments.get("skip") or (), links=links))
             tar.finish()
             return sink.finish() | {"entries": tar.entries}
     finally:
@@ -50,8 +53,11 @@ def pack_upper(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, An
 class Packer:
     """Visits an upper directory and writes what it finds in the terms of a layer."""
 
-    def __init__(self, tar: TarWriter, *, skip: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tar: TarWriter, *, skip: Sequence[str] = (), links: Links | None = None
+    ) -> None:
         self._tar = tar
+        self._owners = links or {}
         self._skip = frozenset(os.fsencode(path) for path in skip)
         self._links: dict[tuple[int, int], bytes] = {}
 
@@ -71,7 +77,8 @@ class Packer:
             _refuse_indirection(path, names)
             opaque = any(os.getxattr(descriptor, n) == b"y" for n in names if n in _OPAQUE_XATTRS)
             xattrs = read_xattrs(descriptor, names)
-        self._tar.directory(path, read_attributes(os.fstat(descriptor)), xattrs)
+        status = owners.seen(os.fstat(descriptor), descriptor, self._owners)
+        self._tar.directory(path, read_attributes(status), xattrs)
         if opaque:
             self.opaque(path)
 
@@ -85,7 +92,7 @@ class Packer:
                 self.whiteout(path)
                 return
             xattrs = read_xattrs(descriptor, names)
-        attributes = read_attributes(status)
+        attributes = read_attributes(owners.seen(status, descriptor, self._owners))
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), path)
             if first is not path:
@@ -100,10 +107,13 @@ class Packer:
             ) from error
 
     def symlink(self, path: bytes, target: bytes, status: os.stat_result) -> None:
-        self._tar.symlink(path, read_attributes(status), target)
+        self._tar.symlink(path, read_attributes(owners.seen_link(status, self._owners)), target)
 
     def special(self, path: bytes, status: os.stat_result) -> None:
         mode, number = status.st_mode, status.st_rdev
+        if owners.is_mark(path, status):
+            return
+        status = owners.seen_link(status, self._owners)
         if is_whiteout(status):
             self.whiteout(path)
         elif S_ISFIFO(mode):

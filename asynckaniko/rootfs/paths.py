@@ -14,8 +14,9 @@ from stat import S_ISDIR, S_ISLNK
 from typing import NamedTuple, Self, TypeAlias
 
 from asynckaniko.errors import ArchiveError
-from asynckaniko.linux import syscalls
+from asynckaniko.linux import owners, syscalls
 from asynckaniko.linux.accounts import lookup_owner
+from asynckaniko.linux.owners import Links
 from asynckaniko.rootfs.tar_header import show
 
 OpenInRoot: TypeAlias = Callable[[int, bytes, int], int]
@@ -69,18 +70,24 @@ class RootFS:
     Every method raises OSError as the kernel would for a process that has it as its root.
     """
 
-    def __init__(self, root: int, *, open_in_root: OpenInRoot | None = None) -> None:
-        """Take the open directory `root`, which the caller closes; `open_in_root` is for tests."""
+    def __init__(
+        self, root: int, *, links: Links | None = None, open_in_root: OpenInRoot | None = None
+    ) -> None:
+        """Take the open directory `root`, which the caller closes; `open_in_root` is for tests.
+
+        `links` has owners of links where these are recorded.
+        """
         self.root = root
+        self.links = links or {}
         self.open_in_root = open_in_root or best_opener(root)
 
     @classmethod
     @contextmanager
-    def at(cls, directory: str | bytes) -> Iterator[Self]:
+    def at(cls, directory: str | bytes, *, links: Links | None = None) -> Iterator[Self]:
         """Open a directory of the host as root."""
         root = os.open(directory, READ_DIRECTORY)
         try:
-            yield cls(root)
+            yield cls(root, links=links)
         finally:
             os.close(root)
 
@@ -91,14 +98,17 @@ class RootFS:
     def open_directory(self, path: bytes) -> int:
         return self.open_in_root(self.root, path, READ_DIRECTORY)
 
-    def lookup(self, path: bytes) -> os.stat_result | None:
-        """Return the status of what `path` leads to, all links followed; None if nothing."""
+    def lookup(self, path: bytes, *, follow: bool = True) -> os.stat_result | None:
+        """Return the status of what `path` leads to; None if nothing. The owner is the image's.
+
+        Links are followed, the last component's only with `follow`.
+        """
         try:
-            descriptor = self.open(path, os.O_PATH)
+            descriptor = self.open(path, os.O_PATH if follow else os.O_PATH | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            return os.fstat(descriptor)
+            return owners.seen(os.fstat(descriptor), descriptor, self.links)
         finally:
             os.close(descriptor)
 

@@ -13,6 +13,8 @@ from stat import S_ISDIR
 from typing import Any, Protocol, Self
 
 from asynckaniko.errors import ArchiveError, HostError
+from asynckaniko.linux import owners
+from asynckaniko.linux.owners import Owner
 from asynckaniko.linux.remove import remove
 from asynckaniko.rootfs.paths import READ_DIRECTORY, RootFS, clean
 from asynckaniko.rootfs.tar_header import show
@@ -61,6 +63,8 @@ class TreeWriter:
         """Entries of directories, whose metadata is due when nothing more is written to them."""
         self.devices: dict[bytes, Member] = {}
         """Those that the tree should have, by path: no user namespace may make them."""
+        self.links: dict[int, Owner] = {}
+        """Owners of links and FIFOs, where these are recorded, to be stored with the layer."""
 
     def __enter__(self) -> Self:
         return self
@@ -155,7 +159,7 @@ class TreeWriter:
         chown clears setuid bits and file capabilities; everything changes the times.
         """
         if member.uid or member.gid or not self.tree_is_new:
-            os.fchown(descriptor, member.uid, member.gid)
+            owners.give(descriptor, (member.uid, member.gid))
         # A default ACL of an existing directory takes bits from the mode given to open(2).
         if member.mode & _SPECIAL_BITS or not self.tree_is_new:
             os.fchmod(descriptor, member.mode)
@@ -198,7 +202,7 @@ class TreeWriter:
                 return
             raise
         try:
-            os.fchown(descriptor, member.uid, member.gid)
+            owners.give(descriptor, (member.uid, member.gid))
             os.fchmod(descriptor, member.mode)
             if member.xattrs:
                 _set_xattrs(member, member.xattrs, descriptor)
@@ -226,7 +230,10 @@ class TreeWriter:
 
     def _make_symlink(self, member: Member, base: bytes, directory: int) -> None:
         os.symlink(member.link, base, dir_fd=directory)
-        if member.uid or member.gid or not self.tree_is_new:
+        if owners.are_recorded():
+            status = os.stat(base, dir_fd=directory, follow_symlinks=False)
+            self._record_link(member, status)
+        elif member.uid or member.gid or not self.tree_is_new:
             os.chown(base, member.uid, member.gid, dir_fd=directory, follow_symlinks=False)
         times = (member.mtime_ns, member.mtime_ns)
         os.utime(base, ns=times, dir_fd=directory, follow_symlinks=False)
@@ -261,11 +268,20 @@ class TreeWriter:
         os.mkfifo(base, 0o600, dir_fd=directory)
         descriptor = os.open(base, _OPEN_FIFO, dir_fd=directory)
         try:
-            os.fchown(descriptor, member.uid, member.gid)
+            if owners.are_recorded():
+                self._record_link(member, os.fstat(descriptor))
+            else:
+                os.fchown(descriptor, member.uid, member.gid)
             os.fchmod(descriptor, member.mode)
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
         finally:
             os.close(descriptor)
+
+    def _record_link(self, member: Member, status: os.stat_result) -> None:
+        # The inode may have been that of a link that an earlier entry made and a later replaced.
+        self.links.pop(status.st_ino, None)
+        if member.uid or member.gid:
+            self.links[status.st_ino] = member.uid, member.gid
 
     def _make_device(self, member: Member, base: bytes, directory: int) -> None:
         self._hold_place(base, directory)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
+from asynckaniko.linux import owners
 from asynckaniko.linux.overlay import mount_overlay
 from asynckaniko.rootfs.listed.stack import open_listed
 from asynckaniko.rootfs.listed.tree import ListedTree
@@ -40,5 +41,5 @@ def open_tree(
         mount_overlay(lowers, directory, upper=upper, work=work, scratch=scratch)
     elif upper is not None:
         directory = upper
-    with RootFS.at(directory) as tree:
+    with RootFS.at(directory, links=owners.read_links(lowers)) as tree:
         yield tree

@@ -6,6 +6,7 @@ from stat import S_ISDIR
 from typing import Any
 
 from asynckaniko.errors import CopyFailed
+from asynckaniko.linux import owners
 from asynckaniko.rootfs.destination import find_owner, find_place, missing_directories
 from asynckaniko.rootfs.paths import RootFS
 from asynckaniko.rootfs.trees import open_tree
@@ -49,7 +50,7 @@ def _expect_directory(tree: RootFS, path: bytes) -> None:
 def _dress(tree: RootFS, path: bytes, owner: tuple[int, int], time: int | None) -> None:
     directory = tree.open_directory(path)
     try:
-        os.chown(directory, *owner)
+        owners.give(directory, owner)
         # Not left to mkdir: umask takes bits away, and a parent's setgid bit adds one.
         os.chmod(directory, _MODE)
         if time is not None:

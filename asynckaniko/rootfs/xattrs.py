@@ -4,9 +4,11 @@ import os
 from errno import ENOTSUP
 
 from asynckaniko.linux.overlay import XATTR_PREFIX
+from asynckaniko.linux.owners import ATTRIBUTE_PREFIX
 
 CAPABILITY = "security.capability"
 
+_OURS = (XATTR_PREFIX, ATTRIBUTE_PREFIX)
 _REVISION_MASK = 0xFF00_0000
 _REVISION_2 = 0x0200_0000
 _SIZE_2, _SIZE_3 = 20, 24
@@ -25,9 +27,9 @@ def list_xattrs(descriptor: int) -> list[str]:
 def is_portable(name: str) -> bool:
     """Tell whether an attribute belongs into an image: file capabilities and `user.*` do.
 
-    The others describe one machine: SELinux labels, ACLs, the marks of overlays.
+    The others describe one machine: SELinux labels, ACLs, the marks of overlays, our own.
     """
-    return name == CAPABILITY or (name.startswith("user.") and not name.startswith(XATTR_PREFIX))
+    return name == CAPABILITY or (name.startswith("user.") and not name.startswith(_OURS))
 
 
 def read_xattrs(descriptor: int, names: list[str]) -> dict[str, bytes]:

@@ -22,6 +22,7 @@ from errno import EACCES, ELOOP
 from pathlib import Path
 
 from asynckaniko.errors import HostError
+from asynckaniko.store.map_record import map_of
 from asynckaniko.store.state import StateDirectory
 
 _FLAG = "--cache-mount-dir"
@@ -88,7 +89,7 @@ class CacheMounts:
         """Tell which id is behind the root of those who use a directory of its own; "": unknown."""
         return _read(self.own / "map") if self.own else ""
 
-    def claim(self, root_id: int) -> None:
+    def claim(self, root_id: int, *, has_one_id: bool = False) -> None:
         """Give the namespaces' side to root `root_id`; the state directory's is claimed with it.
 
         Unlike there, nothing of another owner is dropped: other processes may be using it.
@@ -99,11 +100,11 @@ class CacheMounts:
         if self.own is None:
             return
         with _told(self.own), _held(self.locks / "map.flock"):
-            recorded = self.owner()
-            if recorded not in {"", str(root_id)}:
+            recorded, claimed = self.owner(), map_of(root_id, has_one_id=has_one_id)
+            if recorded not in {"", claimed}:
                 raise HostError(
                     f"{_FLAG} {self.own}: its caches belong to builds whose root is id"
-                    f" {recorded} of this machine, and here it is id {root_id}; give builds of"
+                    f" {recorded} of this machine, and here it is id {claimed}; give builds of"
                     " another user, mode or id range a directory of their own, or remove this one"
                 )
             _give(self.namespaced, root_id)
@@ -111,7 +112,7 @@ class CacheMounts:
                 draft = self.own / "map.new"
                 draft.unlink(missing_ok=True)
                 with draft.open("x") as file:
-                    file.write(str(root_id))
+                    file.write(claimed)
                 draft.rename(self.own / "map")
 
 

@@ -13,7 +13,7 @@
     builds/<id>*     the same, and root filesystems of mode `chroot`
     caches/          RUN --mount=type=cache
   rootfs/            owned by the root of the build's user namespace
-    map              the host id behind that root
+    map              the host id behind that root, and whether it is the only id
     layers/<hex>     an unpacked layer, by diffID: an overlay lower directory
     layers/<hex>.json  what is known of it; its time is that of the last use
     layers/<hex>.settled  a layer as it has to be on top of certain others
@@ -38,6 +38,7 @@ from asynckaniko.linux.locks import create_locked, try_lock
 from asynckaniko.linux.placement import spread_subdirectories
 from asynckaniko.store.blobs import INGEST
 from asynckaniko.store.drafts import remove_drafts, write_file
+from asynckaniko.store.map_record import map_of
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LOCKS = (".lock", ".flock", ".new")
@@ -97,9 +98,10 @@ class StateDirectory:
                     unnamed.write_text(current)
                     unnamed.rename(boot)
 
-    def claim_rootfs(self, root_id: int) -> int:
+    def claim_rootfs(self, root_id: int, *, has_one_id: bool = False) -> int:
         """Give the rootfs side to namespace root `root_id`; trees of another owner are dropped.
 
+        So are those of the same one with more ids, or fewer: owners are kept in another way.
         Return an open file: until it is closed, nobody can claim the side for another root. Blocks
         while another process drops trees.
 
@@ -109,7 +111,10 @@ class StateDirectory:
         lock = os.open(self.rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # Until it is shared again, the lock is nobody's for a moment: another may be faster.
-            is_claimed = self._try_claim(lock, root_id) or self._try_claim(lock, root_id)
+            is_claimed = any(
+                self._try_claim(lock, root_id, map_of(root_id, has_one_id=has_one_id))
+                for _ in range(2)
+            )
         except BaseException:
             os.close(lock)
             raise
@@ -121,7 +126,7 @@ class StateDirectory:
             )
         return lock
 
-    def _try_claim(self, lock: int, root_id: int) -> bool:
+    def _try_claim(self, lock: int, root_id: int, claimed: str) -> bool:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -132,19 +137,19 @@ class StateDirectory:
                 directory = self.rootfs / name
                 directory.mkdir(exist_ok=True)
                 spread_subdirectories(directory)
-                if recorded and recorded != str(root_id):
+                if recorded and recorded != claimed:
                     self._empty(directory)
                 if directory.stat().st_uid != root_id:
                     os.chown(directory, root_id, root_id)
             if self.rootfs.stat().st_uid != root_id:
                 os.chown(self.rootfs, root_id, root_id)
-            if recorded != str(root_id):
-                write_file(self.rootfs / "map", str(root_id).encode())
+            if recorded != claimed:
+                write_file(self.rootfs / "map", claimed.encode())
             fcntl.flock(lock, fcntl.LOCK_SH)
-        return self.owner() == str(root_id)
+        return self.owner() == claimed
 
     def owner(self) -> str:
-        """Tell which id is behind the root of those whose trees are in `rootfs`; "" if unknown."""
+        """Tell whose trees are in `rootfs`, as `map_of` writes it; "" if unknown."""
         record = self.rootfs / "map"
         return record.read_text() if record.exists() else ""
 

@@ -17,7 +17,7 @@ from asynckaniko.concurrency import single_error
 from asynckaniko.dockerfile.heredoc import is_only_heredoc, with_bodies
 from asynckaniko.dockerfile.instructions import Run
 from asynckaniko.errors import CommandFailed, DockerfileError, StepFailed
-from asynckaniko.events import EventSink, Step, StepOutput
+from asynckaniko.events import BuildWarning, EventSink, Step, StepOutput
 from asynckaniko.isolation.output import relay
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from asynckaniko.build.state import StageState
 
 _RUN = "asynckaniko.isolation.step:run"
+_SETTLE_OWNERS = "asynckaniko.rootfs.step_owners:settle_owners"
+_USER_OF_APT = "_apt"
+"""It downloads as this one, and gives all it keeps to root."""
 _LAST_LINES = 50
 
 
@@ -114,6 +117,18 @@ async def _run_in_namespaces(
     async with run.steps:
         result = await command.call(run.resources.inner, _RUN, job, mounts.fds)
     command.check(result)
+    if "links" in result:
+        await run.resources.inner.work(
+            _SETTLE_OWNERS,
+            {"lowers": lowers, "upper": upper, "scratch": scratch, "links": result["links"]},
+        )
+        if users := [user for user in result["users"] if user != _USER_OF_APT]:
+            run.emit(
+                BuildWarning(
+                    f"commands that became {', '.join(users)} stayed root, as in mode single-id"
+                    " there is no other user: what they made belongs to root in the image"
+                )
+            )
     stage.add_upper(upper, command.step, position)
 
 

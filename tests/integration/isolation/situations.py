@@ -159,6 +159,8 @@ SITUATIONS = {
 CONFINEMENTS = {
     "identity": Confinement(id_map="identity"),
     "shared_pids": Confinement(shared_pids=True),
+    # Else one id would do.
+    "unnamed_subordinate": Confinement(mode="userns"),
 }
 
 

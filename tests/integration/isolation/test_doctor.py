@@ -20,13 +20,14 @@ async def test_unrestricted_machine_can_do_all_and_stays_as_it_was(tmp_path: Pat
 
     assert [(report.mode, report.works, len(report.limits)) for report in found.modes] == [
         ("userns", True, 0),
+        ("single-id", True, 1),
         ("namespaces", True, 1),
         ("in-place", False, 0),
         ("chroot", True, 1),
         ("none", True, 0),
     ]
-    assert "only in a container of the executor image" in found.modes[2].reason
-    assert found.modes[1].limits[0].startswith("commands would run as root of the machine")
+    assert "only in a container of the executor image" in found.modes[3].reason
+    assert found.modes[2].limits[0].startswith("commands would run as root of the machine")
     assert (found.for_commands, found.for_files) == ("userns", "userns")
     assert os.listdir(tmp_path) == []
     facts = dict(found.surroundings)
@@ -65,6 +66,8 @@ def test_ordinary_user_learns_what_is_missing(run: Run) -> None:
     assert not found["userns"]["works"]
     assert "/etc/subuid" in found["userns"]["reason"]
     assert "runAsUser: 0" in found["userns"]["pod"]
+    assert found["single-id"]["works"]
+    assert "USER must be root" in found["single-id"]["limits"][0]
     assert not found["namespaces"]["works"]
     assert found["namespaces"]["refusal"] == "EPERM"
     assert "hostUsers: false\n" in found["namespaces"]["pod"]

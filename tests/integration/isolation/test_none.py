@@ -129,11 +129,11 @@ def test_metadata_needs_no_process_but_its_own(place: Path) -> None:
 def test_auto_says_of_run_what_is_missing_and_which_line(place: Path) -> None:
     (place / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\nRUN true\n")
 
-    done = in_situation("no_subordinates", place, "build", ".", "--state-dir=state", "--no-push")
+    done = in_situation("no_namespaces", place, "build", ".", "--state-dir=state", "--no-push")
 
     assert done.exit_code == 6
     assert "Dockerfile:3" in done.stderr
-    assert "has no subordinate ids" in done.stderr
+    assert "user.max_user_namespaces" in done.stderr
 
 
 def test_run_is_refused_with_the_mode_and_the_way_out(bench: Workbench) -> None:

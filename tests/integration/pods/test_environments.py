@@ -33,16 +33,19 @@ MODES: Mapping[str, Sequence[str]] = {
     "userns-runtime-default": ["auto", "chroot"],
     "userns-admin": ["auto"],
     "localhost": ["auto"],
+    "restricted-unconfined": ["auto"],
 }
 """The modes in which commands run in each Pod; they are refused in the others."""
 CELLS = [(name, mode) for name, modes in MODES.items() for mode in modes]
 PACKAGE_CELLS = [*((name, "auto") for name in MODES), ("runtime-default", "chroot")]
 """What every Pod does by itself, and the mode that no Pod does."""
+ONE_USER = ("restricted-unconfined",)
+"""Where commands run as root only: mode single-id."""
 REFUSALS: Mapping[str, str] = {
-    "restricted": r"no subordinate ids|seccompProfile",
-    "restricted-unconfined": r"allowPrivilegeEscalation: true",
+    "restricted": r"seccompProfile: {type: Unconfined}",
+    "restricted-unconfined": r"USER app: .*allowPrivilegeEscalation: true",
 }
-"""Where commands cannot run, and the setting that the message names."""
+"""Where commands cannot run, or not as a USER, and the setting that the message names."""
 
 COMMANDS = """
 FROM {busybox} AS made
@@ -64,6 +67,7 @@ USER app
 WORKDIR /home/app
 RUN id -u > who
 """
+COMMANDS_OF_ROOT = COMMANDS.replace("USER app", "LABEL user=app")
 WITHOUT_COMMANDS = """
 FROM {busybox} AS first
 COPY --chown=77:88 --chmod=604 one /from/context
@@ -195,12 +199,13 @@ def test_commands_run_and_every_pod_makes_the_same_image(
     name: str, mode: str, pod: PodFactory, base: str, expected: Callable[[str], ReadImage]
 ) -> None:
     there = pod(EVERY[name], mode=mode)
-    there.write(COMMANDS.format(busybox=base), FILES)
+    commands = COMMANDS_OF_ROOT if name in ONE_USER else COMMANDS
+    there.write(commands.format(busybox=base), FILES)
 
     image = there.build("--insecure-pull", "--reproducible")
 
-    assert listing(image) == listing(expected(COMMANDS))
-    assert image.digest == expected(COMMANDS).digest
+    assert listing(image) == listing(expected(commands))
+    assert image.digest == expected(commands).digest
 
 
 def test_commands_leave_owners_modes_and_capabilities(

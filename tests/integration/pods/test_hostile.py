@@ -17,6 +17,7 @@ from tests.integration.pods.conftest import Pod, PodFactory
 pytestmark = pytest.mark.timeout(600)
 CELLS = [
     ("default", "userns"),
+    ("restricted-unconfined", "single-id"),
     ("userns-admin", "namespaces"),
     ("runtime-default", "chroot"),
     ("runtime-default", "in-place"),
