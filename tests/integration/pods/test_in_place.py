@@ -198,3 +198,20 @@ def test_caches_of_mounts_outlive_stages_where_they_are_kept(pod: PodFactory, bu
     assert image.tree["copy"].content == b"kept\n"
     assert not [path for path in image.tree if path.startswith("caches")]
     assert list(there.state.glob("listed/caches/*")) == []
+
+
+def test_steps_make_one_layer_and_have_their_limits(pod: PodFactory, busybox: str) -> None:
+    there = pod("runtime-default", mode="in-place")
+    there.write(
+        f"FROM {busybox}\nRUN echo first > /all && touch /gone\nRUN rm /gone\n"
+        "COPY one /one\nRUN cat /one >> /all && ulimit -Hn >> /all\n",
+        {"one": "1\n"},
+    )
+
+    image = there.build("--insecure-pull", "--single-snapshot", "--ulimit=nofile=99")
+
+    own = image.layers[-1]
+    assert {path: entry.content for path, entry in own.items()} == {
+        "all": b"first\n1\n99\n", ".wh.gone": b"", "one": b"1\n",
+    }  # fmt: skip
+    assert not {"all", "one"} & {path for layer in image.layers[:-1] for path in layer}
