@@ -1,6 +1,6 @@
 """Find images and named contexts: what a name in FROM or --from stands for outside the file."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,9 +69,12 @@ class ImageFinder:
             config = ImageConfig.parse(reader.read(manifest.config), where=value)
             return FromImage(BaseImage(name, manifest, config, reader))
 
-        found = await to_thread.run_sync(read, limiter=self.disk)
-        self._announce(found, value)
-        return found
+        async def find() -> FromImage:
+            found = await to_thread.run_sync(read, limiter=self.disk)
+            self._announce(found, value)
+            return found
+
+        return await self._once((f"{name}={value}", platform), find)
 
     async def image(self, name: str, platform: Platform) -> FromImage:
         """Resolve an image reference against its registry, unless it is a digest that is here.
@@ -80,9 +83,13 @@ class ImageFinder:
             InvalidReference: not a reference.
             RegistryError: no such image, no such platform, or not reachable.
         """
-        key = (name, platform)
+        return await self._once((name, platform), lambda: self._resolve(name, platform))
+
+    async def _once(
+        self, key: tuple[str, Platform], find: Callable[[], Awaitable[FromImage]]
+    ) -> FromImage:
         if key not in self._found:
-            self._found[key] = await self.flights.do(key, lambda: self._resolve(name, platform))
+            self._found[key] = await self.flights.do(key, find)
         return self._found[key]
 
     async def _resolve(self, name: str, platform: Platform) -> FromImage:

@@ -12,7 +12,14 @@ from typing import Any
 
 import orjson
 
-from asynckaniko.cli.labels import count_text, plain_text, seconds_text, short_digest, size_text
+from asynckaniko.cli.labels import (
+    count_text,
+    output_kind,
+    plain_text,
+    seconds_text,
+    short_digest,
+    size_text,
+)
 from asynckaniko.cli.progress import LogMessage, Moment, OutputDropped, Shown
 from asynckaniko.events import (
     BaseResolved,
@@ -171,7 +178,7 @@ def _told_of_layers(event: Shown) -> tuple[str, ...]:
         case LayerPacked(_, digest, _, size):
             return "debug", f"Packed layer {short_digest(digest)} ({size_text(size)})"
         case OutputWritten(kind, path, _):
-            return "debug", f"Wrote {kind} {path}"
+            return "debug", f"Wrote {output_kind(kind)} {path}"
         case BuildFinished(digest, seconds):
             return "debug", f"Built {digest} in {seconds_text(seconds)}"
         case _:

@@ -10,6 +10,13 @@ from asynckaniko.oci.digest import Digest
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
+_OUTPUT_KINDS = {
+    "OciLayout": "OCI layout",
+    "DockerArchive": "archive",
+    "DigestFile": "digest file",
+    "NamesFile": "image names",
+}
+
 _COLOR = re.compile(r"\x1b\[[0-9;:]*m")
 _ESCAPE = re.compile(
     r"\x1b(?:"
@@ -94,6 +101,11 @@ def miss_text(missed: CacheMissed) -> str:
     """Write what no cache had, and which part of it is another than in the last build."""
     why = f": {', '.join(missed.changed)} changed" if missed.changed else ""
     return plain_text(f"{missed.instruction}{why}")
+
+
+def output_kind(kind: str) -> str:
+    """Write what `OutputWritten.kind` names in words."""
+    return _OUTPUT_KINDS.get(kind, kind)
 
 
 def retry_text(retried: RequestRetried) -> str:

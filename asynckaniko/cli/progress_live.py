@@ -15,6 +15,7 @@ from asynckaniko.cli.labels import (
     count_text,
     log_text,
     miss_text,
+    output_kind,
     output_text,
     plain_text,
     retry_text,
@@ -142,7 +143,7 @@ class LiveDisplay:
             case ImagePushed(reference, digest):
                 self._tell(f"pushed {reference}  {short_digest(digest)}")
             case OutputWritten(kind, path, _):
-                self._tell(f"wrote {path}  ({kind})")
+                self._tell(f"wrote {path}  ({output_kind(kind)})")
             case BuildFinished(_, seconds, layers, size):
                 what = f"{count_text(layers, 'layer')}, {size_text(size)}"
                 uploaded = f", {size_text(self._uploaded)} uploaded" if self._uploaded else ""
@@ -154,7 +155,7 @@ class LiveDisplay:
         match event:
             case BuildWarning():
                 self._say(warning_text(event), "yellow")
-            case CacheMissed():
+            case CacheMissed(changed=changed) if changed:  # else there was nothing to hit
                 self._say(f"cache miss: {miss_text(event)}", "dim")
             case RequestRetried():
                 self._say(f"retry: {retry_text(event)}", "yellow")

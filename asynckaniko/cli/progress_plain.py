@@ -12,6 +12,7 @@ from asynckaniko.cli.labels import (
     count_text,
     log_text,
     miss_text,
+    output_kind,
     output_text,
     plain_text,
     retry_text,
@@ -153,7 +154,7 @@ class PlainDisplay:
                 self._say(self._push(now), f"pushed {reference}@{digest}", now)
             case OutputWritten(kind, path, digest):
                 key = ("output", path)
-                self._task(key, f"[output] {kind} {path}", now)
+                self._task(key, f"[output] {output_kind(kind)} {path}", now)
                 self._done(key, f"DONE {digest}", now)
             case BuildFinished(digest, seconds, layers, size):
                 self._finish(now)

@@ -39,7 +39,7 @@ int main(int argc, char **argv)
     const struct passwd *self = getpwuid(getuid());
 
     print_greeting(getenv("GREETING"));
-    printf("I was compiled in one stage and run as %s (uid %u) in what another stage installed:\n",
+    printf("I was compiled in one stage, and run as %s (uid %u) on files of another:\n",
            self ? self->pw_name : "?", (unsigned)getuid());
     for (int i = 1; i < argc; i++)
         print_file(argv[i]);

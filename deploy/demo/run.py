@@ -50,28 +50,32 @@ def blob(layout: Path, descriptor: dict[str, Any]) -> Path:
 
 def print_times(timings: dict[str, Any]) -> None:
     """Show when each step ran: `#` for its share of the build's time."""
+    columns = shutil.get_terminal_size().columns - 1
     total = timings["seconds"]
     steps = [span for span in timings["spans"] if span["kind"] == "step"]
     cached = sum(span["state"] == "cached" for span in steps)
     reused = f", {cached} of {len(steps)} from the layer cache" if cached else ""
-    print(f"Steps of {total:.1f} s{reused}, and when they ran:")
-    for span in steps:
-        if span["seconds"] >= 0.05:
-            start = min(29, round(30 * span["start_seconds"] / total))
-            length = max(1, round(30 * span["seconds"] / total))
-            bar = (" " * start + "#" * length)[:30]
-            stage = span["group"].removeprefix("Stage ")
-            print(f"  {span['seconds']:5.1f} s |{bar:30s}| {stage} {span['label'][:60]}")
+    noticed = [span for span in steps if span["seconds"] >= 0.05]
+    print(f"{len(steps)} steps in {total:.1f} s{reused}{'; when they ran:' if noticed else ''}")
+    for span in noticed:
+        start = min(29, round(30 * span["start_seconds"] / total))
+        length = max(1, round(30 * span["seconds"] / total))
+        bar = (" " * start + "#" * length)[:30]
+        stage = span["group"].removeprefix("Stage ")
+        stage = f"stage-{stage}" if stage.isdigit() else stage
+        print(f"  {span['seconds']:5.1f} s |{bar:30s}| {stage} {span['label']}"[:columns])
     print()
 
 
 def describe(entry: dict[str, Any], manifest: dict[str, Any], config: dict[str, Any]) -> None:
-    print(f"Image {entry['digest']}, {config['os']}/{config['architecture']}")
+    columns = shutil.get_terminal_size().columns - 1
+    print(f"Image {entry['digest']}")
+    print(f"for {config['os']}/{config['architecture']}, {len(manifest['layers'])} layers:")
     # History has one entry for each instruction, layers only for those that changed files.
     made = [item for item in config["history"] if not item.get("empty_layer")]
     for layer, origin in zip(manifest["layers"], made, strict=True):
         size = f"{layer['size'] / 1e6:.1f} MB" if layer["size"] > 1e5 else f"{layer['size']} B"
-        print(f"  {layer['digest'][7:19]} {size:>9}  {origin['created_by'][:80]}")
+        print(f"  {layer['digest'][7:19]} {size:>9}  {origin['created_by']}"[:columns])
 
 
 def apply(layer: Path, rootfs: Path) -> None:

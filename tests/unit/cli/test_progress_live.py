@@ -149,7 +149,7 @@ def test_closing_leaves_what_is_done_and_the_cursor(screen: Screen, display: Liv
         row("✓", "[final 2/2] COPY --from=build /src/out /usr/bin/out", "0.1s"),
         " ✓ pushed registry.example.com/team/app:latest  sha256:05b…",
         " ✓ pushed registry.example.com/team/app:1.4  sha256:05b3ab…",
-        " ✓ wrote /tmp/digest  (DigestFile)",
+        " ✓ wrote /tmp/digest  (digest file)",
         row("✓", "built: 4 layers, 82.6 MB, 31.0 MB uploaded", "9.8s"),
     ]
     assert not screen.cursor_is_hidden

@@ -157,7 +157,7 @@ def test_push_names_blobs_routes_and_references() -> None:
 def test_output_that_is_written_is_named() -> None:
     written: Moment = (9.0, OutputWritten("OciLayout", "/out", digest("image")))
 
-    assert shown([written]) == f"#2 [output] OciLayout /out\n#2 DONE {digest('image')}\n\n"
+    assert shown([written]) == f"#2 [output] OCI layout /out\n#2 DONE {digest('image')}\n\n"
 
 
 def test_two_talking_steps_do_not_mix_their_lines() -> None:
