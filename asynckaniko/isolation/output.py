@@ -4,8 +4,11 @@ import os
 from collections.abc import Callable, Iterator
 
 from anyio import wait_readable
+from anyio.lowlevel import checkpoint
 
 _CHUNK_SIZE = 64 * 1024
+_LINES_OF_A_TURN = 256
+"""Then other tasks of the loop get theirs: a chunk may be tens of thousands of lines."""
 _CONTINUATION = range(0x80, 0xC0)
 """UTF-8 bytes that continue a character."""
 _LONGEST_CHARACTER = 4
@@ -32,8 +35,10 @@ async def relay(fd: int, on_line: Callable[[str], None], limit: int) -> None:
             continue
         if not chunk:
             break
-        for line in lines.feed(chunk):
+        for number, line in enumerate(lines.feed(chunk), 1):
             on_line(line)
+            if number % _LINES_OF_A_TURN == 0:
+                await checkpoint()
     for line in lines.end():
         on_line(line)
 

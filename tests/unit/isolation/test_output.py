@@ -1,8 +1,10 @@
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from anyio import create_task_group
+from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +83,22 @@ async def test_relay_ends_when_the_last_writer_closes(pipe: tuple[int, int]) -> 
         os.close(second)
 
     assert lines == ["first", "second", "no end"]
+
+
+async def test_other_tasks_have_turns_among_many_lines(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.write(writer, b"\n" * 60_000)
+    os.close(writer)
+    lines: list[str] = []
+    seen = [0]
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(relay, reader, lines.append, 100)
+        while len(lines) < 60_000:
+            await checkpoint()
+            seen.append(len(lines))
+
+    assert max(later - earlier for earlier, later in pairwise(seen)) < 1000
 
 
 async def test_relay_lets_every_user_open_the_pipe(pipe: tuple[int, int]) -> None:
