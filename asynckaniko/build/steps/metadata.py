@@ -7,9 +7,8 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import orjson
-
 from asynckaniko.build.scope import StageScope
+from asynckaniko.dockerfile.go_text import format_duration, quote
 from asynckaniko.dockerfile.instructions import (
     Arg,
     Cmd,
@@ -136,7 +135,7 @@ class MetadataSteps:
                 return f"EXPOSE [{' '.join(ports)}]"
             case Shell(argv=argv):
                 runtime["Shell"] = list(argv)
-                return f"SHELL {_quoted(list(argv))}"
+                return f"SHELL [{' '.join(argv)}]"
             case StopSignal(signal=signal):
                 runtime["StopSignal"] = check_signal(scope.expand(signal))
                 return f"STOPSIGNAL {runtime['StopSignal']}"
@@ -176,9 +175,11 @@ class MetadataSteps:
         }
         given = {name: value for name, value in times.items() if value}
         self._config.runtime["Healthcheck"] = {"Test": test, **given}
-        return f"HEALTHCHECK {_quoted(test)}"
+        told = {name: format_duration(value) for name, value in times.items() if name != "Retries"}
+        told = {"Test": f"[{' '.join(test)}]", **told, "Retries": str(instruction.retries)}
+        return f"HEALTHCHECK {{{' '.join(f'{name}:{value}' for name, value in told.items())}}}"
 
 
 def _quoted(words: list[str]) -> str:
-    """Write a list as Go's %q does for plain text: quoted words, a space between."""
-    return "[" + " ".join(orjson.dumps(word).decode() for word in words) + "]"
+    """Write a list as Go's %q does."""
+    return "[" + " ".join(quote(word) for word in words) + "]"

@@ -132,6 +132,7 @@ def _heredoc_content(state: "StageState", heredoc: Heredoc) -> str:
 
 
 def _history_text(instruction: Copy | Add, transfer: Transfer, sources: list[str]) -> str:
+    """Tell of it as BuildKit does, which leaves the other flags out."""
     words = ["ADD" if transfer.is_add else "COPY"]
     if transfer.parents:
         words.append("--parents")
@@ -139,9 +140,6 @@ def _history_text(instruction: Copy | Add, transfer: Transfer, sources: list[str
         words.append(f"--chown={transfer.chown}")
     if transfer.chmod:
         words.append(f"--chmod={transfer.chmod}")
-    if transfer.link:
-        words.append("--link")
-    words += [f"--exclude={pattern}" for pattern in transfer.excludes]
     names = [f"<<{heredoc.name}" for heredoc in instruction.heredocs]
     told = [*words, *shown_sources(sources), *names, transfer.destination]
     return " ".join([*told, "# buildkit"])

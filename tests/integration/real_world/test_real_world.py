@@ -189,8 +189,8 @@ async def test_go_service_for_two_platforms(
         history=(
             ("ARG VERSION=1.2.3", False),
             ("LABEL", False),
-            ("COPY --link /etc/passwd /etc/group /etc/", True),
-            ("COPY --chmod=0555 --link /server /server", True),
+            ("COPY /etc/passwd /etc/group /etc/", True),
+            ("COPY --chmod=0555 /server /server", True),
             ("USER 65534:65534", False),
             ("EXPOSE [8080/tcp 9090/tcp]", False),
             ("ENTRYPOINT", False),

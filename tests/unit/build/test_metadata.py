@@ -97,6 +97,36 @@ def test_healthcheck_has_dockers_keys_in_nanoseconds() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "HEALTHCHECK --interval=5m --timeout=3s --start-period=90s --retries=3 CMD a b",
+            (
+                "{Test:[CMD-SHELL a b] Interval:5m0s Timeout:3s StartPeriod:1m30s"
+                " StartInterval:0s Retries:3}"
+            ),
+        ),
+        (
+            "HEALTHCHECK --timeout=1.5h CMD x",
+            (
+                "{Test:[CMD-SHELL x] Interval:0s Timeout:1h30m0s StartPeriod:0s"
+                " StartInterval:0s Retries:0}"
+            ),
+        ),
+        (
+            "HEALTHCHECK NONE",
+            "{Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}",
+        ),
+        ('SHELL ["/bin/sh", "-ec"]', "[/bin/sh -ec]"),
+    ],
+)
+def test_history_has_buildkits_texts(line: str, told: str) -> None:
+    _, texts = apply(line)
+
+    assert texts == [f"{line.split()[0]} {told}"]
+
+
 def test_onbuild_is_stored_and_leaves_no_history() -> None:
     config, texts = apply("ONBUILD RUN echo hi")
 
