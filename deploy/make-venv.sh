@@ -27,6 +27,7 @@ fi
 pip() {
     .venv/bin/python -m pip --disable-pip-version-check "$@"
 }
+echo "Installing asynckaniko and what it needs into .venv"
 # Dependency groups came with pip 25.1; Debian 12 has 23.
 if [ $# -gt 0 ] && ! pip install --help | grep -q -- --group; then
     pip install --quiet --upgrade 'pip>=25.1'
