@@ -25,7 +25,6 @@ from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
 
 INPUT_LABEL = "asynckaniko.input-digest"
-_IMAGE_SCHEMES = ("docker-image://", "oci-layout://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """`asynckaniko batch`: the images of a manifest, here or on a cluster."""
 
 import hashlib
-import os
 import sys
 import time
 from functools import partial
@@ -10,13 +9,11 @@ from typing import Any
 
 import orjson
 
-from asynckaniko.batch.admission import memory_budget
 from asynckaniko.batch.changes import changed_since
 from asynckaniko.batch.expand import Choices, load
 from asynckaniko.batch.local import LocalOptions, OpenBuilder, build_batch
 from asynckaniko.batch.outcome import Outcome
 from asynckaniko.batch.plan import Batch
-from asynckaniko.batch.quantities import parse_memory
 from asynckaniko.batch.report import exit_code
 from asynckaniko.batch.requests import Surroundings as BuildSurroundings
 from asynckaniko.batch.schedule import Rules
@@ -24,6 +21,7 @@ from asynckaniko.batch.state_file import StateFile
 from asynckaniko.cli.batch_flags import BatchFlags
 from asynckaniko.cli.batch_progress import BatchProgress
 from asynckaniko.cli.batch_reports import write_reports
+from asynckaniko.cli.batch_rules import cores, read_rules
 from asynckaniko.cli.batch_table import listing, terminal_table, terminal_width
 from asynckaniko.cli.batch_timeline import BatchTimeline
 from asynckaniko.cli.inputs import given, read_pairs
@@ -35,7 +33,6 @@ from asynckaniko.errors import UsageError
 from asynckaniko.events import EventSink
 
 _MANIFEST_SIZE = 16 << 20
-_MOST_JOBS = 16
 
 
 def run(flags: BatchFlags, around: Surroundings) -> int:
@@ -209,25 +206,3 @@ class BatchRun:
             if outcome.error is not None:
                 report = error_report(outcome.error, color=color, label=f"error: {outcome.name}:")
                 sys.stderr.write(f"\n{report}")
-
-
-def read_rules(flags: BatchFlags, *, cores: int) -> Rules:
-    """Read how much may happen at once. Raises UsageError."""
-    if flags.fail_fast and flags.keep_going:
-        raise UsageError("--keep-going and --fail-fast exclude each other")
-    if flags.jobs is not None and flags.jobs < 1:
-        raise UsageError(f"--jobs {flags.jobs}: it must be 1 or more")
-    try:
-        memory = parse_memory(flags.memory) if flags.memory else memory_budget()
-    except ValueError as error:
-        raise UsageError(f"--memory: {error}") from error
-    return Rules(
-        jobs=flags.jobs or min(2 * cores, _MOST_JOBS),
-        memory=memory,
-        fail_fast=bool(flags.fail_fast) or flags.keep_going is False,
-    )
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))

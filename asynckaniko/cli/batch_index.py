@@ -14,9 +14,9 @@ from asynckaniko.batch.requests import Surroundings as BuildSurroundings
 from asynckaniko.batch.state_file import StateFile
 from asynckaniko.batch.tasks import ClusterPlan, Task
 from asynckaniko.build.result_files import write_result
-from asynckaniko.cli.batch import cores, read_rules
 from asynckaniko.cli.batch_flags import BatchFlags
 from asynckaniko.cli.batch_progress import BatchProgress
+from asynckaniko.cli.batch_rules import cores, read_rules
 from asynckaniko.cli.options import resolve
 from asynckaniko.cli.report import error_report
 from asynckaniko.cli.session import Session

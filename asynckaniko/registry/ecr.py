@@ -18,7 +18,6 @@ _PRIVATE = re.compile(
     r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\."
     r"(?:amazonaws\.com(?:\.cn)?|on\.aws|amazonwebservices\.com\.cn|sc2s\.sgov\.gov|c2s\.ic\.gov)"
 )
-_PUBLIC = "public.ecr.aws"
 _PUBLIC_REGION = "us-east-1"
 HOSTS = rf"{_PRIVATE.pattern}|public\.ecr\.aws"
 _SHORTEST_SECONDS = 60.0
