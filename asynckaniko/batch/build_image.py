@@ -205,7 +205,7 @@ class LocalBuilds:
     async def _push(self, name: str, layout: Path, targets: list[Reference]) -> PushedImage:
         return await push_image(
             layout,
-            targets,
+            [str(target) for target in targets],
             settings=self._settings,
             check_push=False,
             on_event=lambda event: self._emit(name, event),

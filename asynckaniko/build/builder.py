@@ -143,10 +143,18 @@ class RunningBuild:
     def __init__(self, events: MemoryObjectReceiveStream[Event]) -> None:
         self.events = events
         self._result: BuildResult | None = None
+        self._error: Exception | None = None
 
     @property
     def result(self) -> BuildResult:
-        """What was built. Raises RuntimeError before the end: that is the caller's mistake."""
+        """What was built.
+
+        Raises:
+            AsynckanikoError: the build has failed; `Builder.start` raises the same error.
+            RuntimeError: the build has not finished, or was cancelled: the caller's mistake.
+        """
+        if self._error is not None:
+            raise self._error
         if self._result is None:
             raise RuntimeError("the build has not finished")
         return self._result
@@ -291,7 +299,11 @@ class Builder:
 
     @asynccontextmanager
     async def start(self, request: BuildRequest) -> AsyncIterator[RunningBuild]:
-        """Build in the background of an `async with` block; leaving the block early cancels it."""
+        """Build in the background of an `async with` block; leaving the block early cancels it.
+
+        Raises:
+            AsynckanikoError: as `build`; the block is cancelled where it waits.
+        """
         send, receive = create_memory_object_stream[Event](math.inf)
         running = RunningBuild(receive)
 
@@ -302,7 +314,11 @@ class Builder:
 
         async def build() -> None:
             with send:
-                running._result = await self.build(request, on_event=tell)
+                try:
+                    running._result = await self.build(request, on_event=tell)
+                except Exception as error:
+                    running._error = error
+                    raise
 
         with single_error():
             async with receive, create_task_group() as tasks:

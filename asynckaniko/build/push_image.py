@@ -34,7 +34,7 @@ class PushedImage:
 
 async def push_image(
     source: Path,
-    references: Sequence[Reference],
+    references: Sequence[str],
     *,
     settings: Settings,
     check_push: bool = True,
@@ -45,22 +45,23 @@ async def push_image(
     `check_push` asks every registry whether it will take the image before any byte is sent.
 
     Raises:
+        InvalidReference: a destination is none.
         InvalidInput: there is nothing, or nothing of a known form, or more than one image.
         IntegrityError: the image is damaged.
         RegistryError: a registry refused or broke.
     """
+    targets = [Reference.parse(text) for text in references]
     disk = CapacityLimiter(settings.limits.disk_threads)
     with tempfile.TemporaryDirectory(prefix="asynckaniko-") as scratch:
         checkpoint = from_thread.check_cancelled
         read = partial(read_image, source, Path(scratch), checkpoint=checkpoint)
         image = await to_thread.run_sync(read, limiter=disk)
-        client = RegistryClient.of(settings)
-        async with client as registry:
+        async with RegistryClient.of(settings) as registry:
             if check_push:
-                await check_destinations(registry, references, emit=on_event)
-            await _Push(image, registry, disk, on_event).run(references)
+                await check_destinations(registry, targets, emit=on_event)
+            await _Push(image, registry, disk, on_event).run(targets)
     digest = image.manifest.descriptor.digest
-    return PushedImage(digest, tuple(str(reference) for reference in references))
+    return PushedImage(digest, tuple(map(str, targets)))
 
 
 class _Push:

@@ -21,7 +21,7 @@ def run(source: Path, options: BuildOptions) -> int:
     def push(names: list[str], sink: EventSink) -> Awaitable[PushedImage]:
         return push_image(
             source,
-            [Reference.parse(name) for name in names],
+            names,
             settings=options.settings,
             check_push=options.request.check_push,
             on_event=sink,
