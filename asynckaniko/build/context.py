@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timestamps:
-    """`created` is for config and history (RFC 3339); `clamp` the latest time of files, if any."""
+    """`created` is for config and history (RFC 3339); `clamp` the latest time of files, if any.
+
+    `epoch` is SOURCE_DATE_EPOCH, if it is given: the time of what the build makes of itself.
+    """
 
     created: str
     clamp: int | None
+    epoch: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

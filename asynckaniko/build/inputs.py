@@ -2,18 +2,19 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from anyio import to_thread
 
 from asynckaniko.build.context import Timestamps
 from asynckaniko.build.plain_roots import PlainRootOptions
-from asynckaniko.build.request import BuildRequest, DockerArchive, OciLayout, Push
+from asynckaniko.build.request import BuildRequest, DockerArchive, OciLayout, Output, Push
 from asynckaniko.build.scope import GlobalScope
 from asynckaniko.build.workspace import Resources
 from asynckaniko.dockerfile.instructions import Dockerfile
 from asynckaniko.dockerfile.parser import parse
-from asynckaniko.errors import AsynckanikoError, DockerfileError, UsageError
+from asynckaniko.errors import AsynckanikoError, DockerfileError, HostError, UsageError
 from asynckaniko.isolation import rlimits
 from asynckaniko.oci.config import format_time
 from asynckaniko.settings import Settings
@@ -51,6 +52,28 @@ def check(request: BuildRequest) -> None:
             "an image of a single snapshot cannot be its own cache: its layer is that of no step;"
             " leave out --cache-to-inline or --single-snapshot"
         )
+
+
+def check_places(outputs: Sequence[Output]) -> None:
+    """Refuse files that could not be written when all else is done. Blocks: it looks at them.
+
+    Raises:
+        UsageError: a directory has the name of the file.
+        HostError: nothing may be written there.
+    """
+    for output in outputs:
+        if isinstance(output, Push | OciLayout):
+            continue
+        path = output.path.absolute()
+        if os.path.isdir(path):
+            raise UsageError(f"{output.path} is a directory; name a file to write there")
+        place = next(above for above in (path, *path.parents) if os.path.exists(above))
+        if place != path and not os.path.isdir(place):
+            raise UsageError(f"{output.path} cannot be written: {place} is no directory")
+        if not os.access(place, os.W_OK) and not os.access(path.parent, os.W_OK):
+            raise HostError(
+                f"{output.path} cannot be written: {place} is not writable for user {os.geteuid()}"
+            )
 
 
 def plain_root_options(request: BuildRequest, settings: Settings) -> PlainRootOptions:
@@ -114,7 +137,7 @@ def read_timestamps(request: BuildRequest, scope: GlobalScope) -> Timestamps:
         raise DockerfileError(
             f"{_EPOCH_ARG}={epoch}: expected seconds since 1970, within the years 1 to 9999"
         ) from None
-    return Timestamps(created=created, clamp=epoch if rewrite else None)
+    return Timestamps(created=created, clamp=epoch if rewrite else None, epoch=epoch)
 
 
 async def read_secrets(request: BuildRequest, resources: Resources) -> dict[str, bytes]:

@@ -113,7 +113,10 @@ class KeyMaker:
                     state.config.runtime["WorkingDir"] = target
                     if target == "/":
                         return None
-                    return _Part({"kind": "WORKDIR", "path": target, "user": state.user})
+                    made = {"kind": "WORKDIR", "path": target, "user": state.user}
+                    if (epoch := self._run.timestamps.epoch) is not None:
+                        made["time"] = str(epoch)
+                    return _Part(made)
                 case _:
                     state.metadata.apply(instruction)
                     return None

@@ -107,7 +107,6 @@ class StageScope:
         for pair in instruction.pairs:
             key = self.expand(pair.key)
             value = self._value(key, pair.value)
-            self.args.pop(key, None)
             self.args[key] = value
             if value is None:
                 shown.append(key)
@@ -142,5 +141,5 @@ class StageScope:
         return [f"{name}={value}" for name, value in {**self.proxies(), **self.env}.items()]
 
     def history_args(self) -> list[str]:
-        """List `name=value` of the ARGs in effect, without undeclared values."""
-        return [f"{name}={value}" for name, value in self.args.items() if value is not None]
+        """List `name=value` of the ARGs of the stage, with the values that a RUN sees."""
+        return [f"{name}={self.env.get(name, '')}" for name in self.args]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
+from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISGID, S_ISREG, S_ISSOCK
 
 from asynckaniko.dockerfile.chmod import Chmod
 from asynckaniko.dockerfile.patterns import PatternMatcher
@@ -18,7 +18,7 @@ from asynckaniko.rootfs.paths import RootFS
 from asynckaniko.rootfs.tar_writer import BLOCK, CHARACTER, Attributes, SizeChanged, TarWriter
 from asynckaniko.rootfs.trees import Tree
 from asynckaniko.rootfs.walk import walk
-from asynckaniko.rootfs.xattrs import list_xattrs, read_xattrs
+from asynckaniko.rootfs.xattrs import CAPABILITY, list_xattrs, read_xattrs
 
 _IMPLICIT_MODE = 0o755
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -68,14 +68,21 @@ class Emitter:
         """Write a directory of the destination as it is there."""
         self.tar.directory(name, attributes)
 
-    def implicit_directory(self, name: bytes, mtime: int) -> None:
-        """Write a directory that no source stands for: octal modes are for those too."""
+    def implicit_directory(self, name: bytes, mtime: int, group: int | None = None) -> None:
+        """Write a directory that no source stands for: octal modes are for those too.
+
+        `group` is the one that it inherits, if it does.
+        """
         octal = self.chmod.octal if self.chmod else None
         mode = _IMPLICIT_MODE if octal is None else octal
+        uid, gid = self.owners.implicit
+        if group is not None:
+            mode |= S_ISGID
+            gid = gid if self.owners.given else group
         self.check_name(name)
         if self._taken is not None:
             self._taken[name] = True
-        self.tar.directory(name, Attributes(mode, *self.owners.implicit, mtime))
+        self.tar.directory(name, Attributes(mode, uid, gid, mtime))
 
     def directory(self, name: bytes, status: os.stat_result, xattrs: Mapping[str, bytes]) -> None:
         if not self._is_taken(name, is_directory=True):
@@ -92,10 +99,18 @@ class Emitter:
             if first is not name:
                 self.tar.hard_link(name, attributes, first)
                 return
-        names = list_xattrs(descriptor)
-        xattrs = read_xattrs(descriptor, names) if names else None
-        self.tar.file(name, attributes, status.st_size, xattrs)
+        self.tar.file(name, attributes, status.st_size, self.xattrs(descriptor))
         self.tar.content(descriptor, status.st_size)
+
+    def xattrs(self, descriptor: int) -> dict[str, bytes]:
+        """Read the attributes that go with a file.
+
+        `user.*` of a context tell of the machine that it is on, downloads' addresses for instance.
+        """
+        names = list_xattrs(descriptor)
+        if names and not self.owners.keep:
+            names = [name for name in names if name == CAPABILITY]
+        return read_xattrs(descriptor, names) if names else {}
 
     def stored_file(
         self,
@@ -302,8 +317,7 @@ class _TreeCopy:
 
     def directory(self, path: bytes, descriptor: int) -> None:
         status = owners.seen(os.fstat(descriptor), descriptor, {})
-        names = list_xattrs(descriptor)
-        self.stored_directory(path, status, read_xattrs(descriptor, names) if names else {})
+        self.stored_directory(path, status, self._emitter.xattrs(descriptor))
 
     def stored_directory(
         self, path: bytes, status: os.stat_result, xattrs: Mapping[str, bytes]

@@ -29,6 +29,7 @@ from asynckaniko.rootfs.copy_plan import (
     plan_copy,
 )
 from asynckaniko.rootfs.copy_sources import PickedDirectory, PickedFile, SourceView
+from asynckaniko.rootfs.destination import inherited_group
 from asynckaniko.rootfs.layer_sink import (
     BothSink,
     DigestSink,
@@ -84,7 +85,7 @@ def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
             result["items"] = [f"{type(item).__name__} {_item_name(item)}" for item in items]
         try:
             _write_parents(destination, emitter)
-            _write_directories(plan, emitter)
+            _write_directories(plan, inherited_group(destination.parents), emitter)
             copier = _Copier(view, excludes, emitter, is_new=not destination.exists)
             for item, place in reversed(plan.places) if later_first else plan.places:
                 copier.write(item, os.fsencode(place))
@@ -176,14 +177,14 @@ def _write_parents(destination: Destination, emitter: Emitter) -> None:
         emitter.existing_directory(os.fsencode(path), Attributes(mode, uid, gid, mtime))
 
 
-def _write_directories(plan: Plan, emitter: Emitter) -> None:
+def _write_directories(plan: Plan, group: int | None, emitter: Emitter) -> None:
     """Write the directories that no source stands for, with the time of the first source.
 
     BuildKit gives them the time of the build; with that no COPY would ever make the same layer
     twice.
     """
     for path in plan.new_directories:
-        emitter.implicit_directory(os.fsencode(path), item_mtime(plan.places[0][0]))
+        emitter.implicit_directory(os.fsencode(path), item_mtime(plan.places[0][0]), group)
 
 
 class _Copier:

@@ -3,7 +3,7 @@
 import os
 import posixpath
 from collections.abc import Mapping, Sequence
-from stat import S_IMODE, S_ISDIR
+from stat import S_IMODE, S_ISDIR, S_ISGID
 from typing import Any
 
 from asynckaniko.errors import CopyFailed
@@ -73,6 +73,18 @@ def existing_directories(tree: Tree, place: Place) -> list[list[Any]]:
             owner = (status.st_uid, status.st_gid)
             found.append([path, S_IMODE(status.st_mode), *owner, status.st_mtime_ns])
     return found
+
+
+def inherited_group(above: Sequence[Sequence[Any]]) -> int | None:
+    """Return the group that mkdir(2) gives new directories: that of a setgid parent.
+
+    `above` is what `existing_directories` found. The root does not count: its bit may be that of
+    the volume that the state directory is on.
+    """
+    if not above:
+        return None
+    _, mode, _, gid, _ = above[-1]
+    return int(gid) if mode & S_ISGID else None
 
 
 def missing_directories(place: Place) -> list[str]:

@@ -1,6 +1,6 @@
 """COPY with --exclude, --parents, --link and --from."""
 
-from tests.conformance.case import GONE, Case, Is, is_directory
+from tests.conformance.case import GONE, Case, Is, is_directory, is_link
 from tests.support.images import make_tar, symlink
 
 CASES = (
@@ -81,6 +81,16 @@ CASES = (
         """,
         context={"links.tar": make_tar({"www": symlink("elsewhere")}), "page": "hello"},
         tree={"www": is_directory(0o755), "www/page": "hello", "elsewhere": GONE},
+    ),
+    Case(
+        name="a linked copy with a mode follows links as one that is not linked",
+        dockerfile="""\
+            FROM scratch
+            ADD links.tar /
+            COPY --link --chmod=0755 page /www/
+        """,
+        context={"links.tar": make_tar({"www": symlink("elsewhere")}), "page": "hello"},
+        tree={"www": is_link("elsewhere"), "elsewhere/page": Is(content="hello", mode=0o755)},
     ),
     Case(
         name="a linked copy knows the accounts of the image",

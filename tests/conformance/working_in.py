@@ -1,6 +1,7 @@
 """WORKDIR."""
 
-from tests.conformance.case import EMPTY, Case, is_directory
+from tests.conformance.case import EMPTY, Case, Is, is_directory
+from tests.support.images import directory, make_tar
 
 CASES = (
     Case(
@@ -39,6 +40,32 @@ CASES = (
         context={"f": "f"},
         tree={"own": is_directory(0o700, (9, 9))},
         config={"WorkingDir": "/own"},
+    ),
+    Case(
+        name="what it makes below a setgid directory has its bit and group",
+        dockerfile="""\
+            FROM scratch
+            ADD base.tar /
+            WORKDIR /group/a
+            COPY f /group/b/f
+            COPY --chown=5:6 --chmod=0750 f /group/c/f
+        """,
+        context={"base.tar": make_tar({"group/": directory(0o2775, gid=10)}), "f": "f"},
+        tree={
+            "group/a": is_directory(0o2755, (0, 10)),
+            "group/b": is_directory(0o2755, (0, 10)),
+            "group/b/f": Is(content="f", owner=(0, 0)),
+            "group/c": is_directory(0o2750, (5, 6)),
+        },
+    ),
+    Case(
+        name="what it makes is of the epoch",
+        dockerfile="""\
+            FROM scratch
+            WORKDIR /w
+        """,
+        request={"source_date_epoch": 1_500_000_000},
+        tree={"w": Is(kind="empty directory", mtime=1_500_000_000)},
     ),
     Case(
         name="what it makes belongs to the user whose name it is",

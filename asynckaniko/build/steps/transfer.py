@@ -79,14 +79,16 @@ async def expand_transfer(state: "StageState", instruction: Copy | Add) -> Trans
     scope = state.scope
     sources = [scope.expand(word) for word in instruction.sources]
     source: Source = state.run.context_source
+    chmod = scope.expand(instruction.chmod)
     transfer = Transfer(
         FromScratch(),
         sources,
         scope.expand(instruction.destination),
         instruction.span,
         chown=scope.expand(instruction.chown),
-        chmod=scope.expand(instruction.chmod),
-        link=instruction.link,
+        chmod=chmod,
+        # As in BuildKit, whose links cannot have modes: such a COPY follows the image's links.
+        link=instruction.link and not chmod,
         excludes=list(instruction.excludes),
     )
     for heredoc in instruction.heredocs:

@@ -36,7 +36,7 @@ async def make_workdir(stage: "StageRun", path: str, step: Step, position: int) 
                 "scratch": scratch,
                 "path": path,
                 "user": stage.state.user,
-                "clamp": run.timestamps.clamp,
+                "time": run.timestamps.epoch,
             },
         )
     stage.add_upper(upper, step, position)
@@ -53,6 +53,7 @@ async def _into_layer(
         **run.step_files.job_arguments(),
         "user": stage.state.user,
         "clamp": run.timestamps.clamp,
+        "time": run.timestamps.epoch,
     }
     async with run.steps:
         result = await side.work(_MAKE_IN_LIST, job, fds=[ingest.file])

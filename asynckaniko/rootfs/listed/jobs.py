@@ -4,10 +4,17 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from stat import S_ISGID
 from typing import Any
 
 from asynckaniko.errors import ArchiveError, CopyFailed
-from asynckaniko.rootfs.destination import find_owner, find_place, missing_directories
+from asynckaniko.rootfs.destination import (
+    existing_directories,
+    find_owner,
+    find_place,
+    inherited_group,
+    missing_directories,
+)
 from asynckaniko.rootfs.layer_sink import LayerSink
 from asynckaniko.rootfs.layer_stream import LayerStream
 from asynckaniko.rootfs.listed.apply import Applier
@@ -97,11 +104,12 @@ def apply_on_top(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, 
 def make_directory(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """Make `path` for `user` over `lowers`, and write what changed as a layer to fds[0].
 
+    New directories have the time `time` (POSIX seconds), if it is given.
+
     Raises:
         CopyFailed: something that is no directory is in the way, or nobody has the user's name.
     """
     user = arguments.get("user") or ""
-    clamp = arguments.get("clamp")
     changed: dict[bytes, Node] = {}
     with open_listed(arguments["lowers"]) as tree:
         place = find_place(tree, arguments["path"])
@@ -109,13 +117,18 @@ def make_directory(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str
         if found.node is not None and not found.node.is_directory:
             raise CopyFailed(f"WORKDIR: /{os.fsdecode(place.path)} exists and is not a directory")
         if place.missing:
-            uid, gid = find_owner(tree, user, what=f"WORKDIR as USER {user}") if user else (0, 0)
-            now = time.time_ns() if clamp is None else clamp * _SECOND
+            group = inherited_group(existing_directories(tree, place))
+            mode = 0o755 if group is None else 0o755 | S_ISGID
+            uid, gid = 0, group or 0
+            if user:
+                uid, gid = find_owner(tree, user, what=f"WORKDIR as USER {user}")
+            given = arguments.get("time")
+            now = time.time_ns() if given is None else given * _SECOND
             for path in map(os.fsencode, missing_directories(place)):
                 parent, _, name = path.rpartition(b"/")
                 above = tree.follow(parent).node
                 assert above is not None, "made before"
-                node = Node(Kind.DIRECTORY, 0o755, uid, gid, now)
+                node = Node(Kind.DIRECTORY, mode, uid, gid, now)
                 above.children[name] = changed[path] = node
         return _pack(tree, changed, set(), arguments, fds[0])
 

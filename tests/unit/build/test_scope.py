@@ -104,10 +104,24 @@ def test_child_stage_inherits_and_does_not_give_back() -> None:
     assert parent.expand("[$B]") == "[]"
 
 
-def test_arg_declared_twice_is_in_history_once_with_its_last_value() -> None:
-    scope, _ = stage("FROM scratch\nARG A=1\nARG B=x\nARG A=2")
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("ARG A=1\nARG B=x\nARG A=2", ["A=2", "B=x"]),
+        ("ARG NONE", ["NONE="]),
+    ],
+)
+def test_history_of_run_tells_of_args_in_their_first_order(lines: str, told: list[str]) -> None:
+    scope, _ = stage(f"FROM scratch\n{lines}")
 
-    assert scope.history_args() == ["B=x", "A=2"]
+    assert scope.history_args() == told
+
+
+def test_history_of_run_has_the_value_that_the_command_sees() -> None:
+    scope, _ = stage("FROM scratch\nARG A=arg")
+    scope.set_env("A", "env")
+
+    assert scope.history_args() == ["A=env"]
 
 
 def test_error_in_a_global_default_names_its_line() -> None:

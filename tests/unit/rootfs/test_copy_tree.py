@@ -234,7 +234,7 @@ def test_times_attributes_and_kinds_are_kept(tmp_path: Path) -> None:
     }
     context = make(tmp_path / "context", nodes)
 
-    copied = copy(context, ["d"])
+    copied = copy(context, ["d"], keep_owner=True)
 
     (tmp_path / "copied").write_bytes(copied.content)
     unpacked = unpack(tmp_path / "copied", tmp_path / "unpacked")
@@ -270,6 +270,26 @@ def test_new_directories_have_the_time_of_the_first_source(tmp_path: Path) -> No
     assert copied.members["p/x/f"].mtime == pytest.approx(TIME / 10**9)
 
 
+@pytest.mark.parametrize(
+    ("more", "mode", "owner"),
+    [
+        ({}, 0o2755, (0, 50)),
+        ({"owner": [5, 6]}, 0o2755, (5, 6)),
+        ({"chmod": "0750"}, 0o2750, (0, 50)),
+    ],
+)
+def test_new_directories_inherit_bit_and_group_of_a_setgid_parent(
+    context: Path, more: dict[str, Any], mode: int, owner: tuple[int, int]
+) -> None:
+    parents = [["var", 0o755, 0, 0, 0], ["var/mail", 0o2775, 0, 50, 0]]
+    place = at("var/mail/a/b", missing_parents=["var/mail/a"], parents=parents)
+
+    copied = copy(context, ["f"], place, **more)
+
+    assert (copied.modes["var/mail/a"], copied.owners["var/mail/a"]) == (mode, owner)
+    assert copied.modes["var/mail/a/b"] & 0o2000 == 0
+
+
 def test_clamp_holds_for_all_times(tmp_path: Path) -> None:
     context = make(tmp_path / "context", {"d/old": file(mtime=10**18), "d/new": file()})
 
@@ -291,6 +311,17 @@ def test_socket_of_a_context_arrives_as_an_empty_file(tmp_path: Path) -> None:
 
     assert in_directory.members["s"].isfile()
     assert by_name.contents == {"s": b""}
+
+
+def test_attributes_of_the_users_machine_stay_there(tmp_path: Path) -> None:
+    note = {"user.xdg.origin.url": b"https://name:secret@mirror.example/f"}
+    nodes: dict[str, Node] = {"d": directory(xattrs=note), "d/f": file(xattrs=note)}
+    context = make(tmp_path / "context", {**nodes, "g": file(xattrs=note)})
+
+    copied = copy(context, ["d", "g"], at("x/"))
+
+    assert set(copied.contents) == {"x/f", "x/g"}
+    assert b"user.xdg" not in copied.content
 
 
 def test_file_capabilities_are_kept(tmp_path: Path) -> None:
@@ -579,6 +610,6 @@ def test_copying_and_unpacking_is_identity(
     base = tmp_path_factory.mktemp("identity")
     context = make(base / "context", nodes)
 
-    (base / "copied").write_bytes(copy(context, ["."]).content)
+    (base / "copied").write_bytes(copy(context, ["."], keep_owner=True).content)
 
     assert describe(unpack(base / "copied", base / "unpacked")) == describe(context)

@@ -37,7 +37,7 @@ def work_in(
             "scratch": "scratch",
             "path": path,
             "user": "",
-            "clamp": None,
+            "time": None,
             **more,
         }
         return make_directory(arguments, [])["created"], describe(Path("upper"))
@@ -48,7 +48,7 @@ def work_in(
 
 
 def test_directory_and_parents_are_made_for_the_user(tmp_path: Path) -> None:
-    created, upper = work_in(tmp_path, "/a/b/c", user="bob", clamp=1000)
+    created, upper = work_in(tmp_path, "/a/b/c", user="bob", time=1000)
 
     assert created == ["a", "a/b", "a/b/c"]
     for path in created:
@@ -84,10 +84,22 @@ def test_links_are_followed(tmp_path: Path) -> None:
     assert upper["srv"]["owner"] == (9, 9)
 
 
-def test_bits_of_the_parent_are_not_inherited(tmp_path: Path) -> None:
-    _, upper = work_in(tmp_path, "/group/x")
+@pytest.mark.parametrize(("user", "owner"), [("", (0, 50)), ("5:6", (5, 6))])
+def test_bit_and_group_of_a_setgid_parent_are_inherited(
+    tmp_path: Path, user: str, owner: tuple[int, int]
+) -> None:
+    created, upper = work_in(tmp_path, "/group/x/y", user=user)
 
-    assert (upper["group/x"]["mode"], upper["group/x"]["owner"]) == (0o755, (0, 0))
+    for path in created:
+        assert (upper[path]["mode"], upper[path]["owner"]) == (0o2755, owner)
+
+
+def test_bit_of_the_volume_that_holds_the_state_is_not_inherited(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+
+    _, upper = work_in(tmp_path, "/new")
+
+    assert (upper["new"]["mode"], upper["new"]["owner"]) == (0o755, (0, 0))
 
 
 def test_empty_image_gets_its_first_directory(tmp_path: Path) -> None:
