@@ -100,7 +100,9 @@ class BuildContexts:
         location = self.reach.parse(request.context)
         if isinstance(location, Directory):
             sub_path = request.context_options.sub_path
-            return await self._of_directory(os.path.join(location.path, sub_path))
+            # A join with nothing would end in a slash, in messages as well.
+            directory = os.path.join(location.path, sub_path) if sub_path else location.path
+            return await self._of_directory(directory)
         elsewhere = await self._dockerfile_elsewhere()
         names = [] if elsewhere else spellings(request.dockerfile)
         sub_path = request.context_options.sub_path

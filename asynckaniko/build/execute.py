@@ -17,6 +17,7 @@ from asynckaniko.build.export import Exporter, needs_local_blobs, push_reference
 from asynckaniko.build.images import ImageFinder
 from asynckaniko.build.inputs import (
     check,
+    check_places,
     parse_located,
     plain_root_options,
     read_network_files,
@@ -74,6 +75,7 @@ async def carry_out(
 ) -> Outcome:
     """Read and plan, and let `finish` do the rest. Raises AsynckanikoError."""
     check(request)
+    await to_thread.run_sync(check_places, request.outputs, limiter=resources.disk)
     async with BuildContexts.open(request, resources, emit) as contexts:
         execution = Execution(request, contexts, resources, base_layers, emit)
         with single_error():

@@ -13,6 +13,7 @@ from asynckaniko.concurrency import leaves
 from asynckaniko.errors import (
     AsynckanikoError,
     CommandFailed,
+    RegistryUnavailable,
     SourceSpan,
     Unauthorized,
 )
@@ -124,6 +125,17 @@ def _hints(error: AsynckanikoError, memory_limit: int) -> Iterator[str]:
             "credentials come from docker's config.json: $DOCKER_CONFIG, ~/.docker or "
             "/kaniko/.docker; `asynckaniko login` writes one"
         )
+    if isinstance(error, RegistryUnavailable) and (hint := _registry_hint(error)):
+        yield hint
+
+
+def _registry_hint(error: RegistryUnavailable) -> str:
+    if "cannot connect" in error.message or "no such host" in error.message:
+        return (
+            "is the registry's name right, and may this machine or Pod reach it? Proxies come from "
+            "HTTPS_PROXY and NO_PROXY, a mirror from --registry-mirror"
+        )
+    return ""
 
 
 def _command_hints(error: CommandFailed, memory_limit: int) -> Iterator[str]:

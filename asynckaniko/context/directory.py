@@ -31,7 +31,9 @@ def open_directory(path: str, *, dockerfile: Path | None = None) -> LocalContext
     directory = Path(path).absolute()
     try:
         if not S_ISDIR(directory.stat().st_mode):
-            raise ContextError(f"build context {path}: is a file, not a directory")
+            raise ContextError(
+                f"build context {path}: is a file, not a directory; name an archive as tar://{path}"
+            )
         os.scandir(directory).close()
     except (OSError, ValueError) as error:
         raise ContextError(f"build context {path}: {reason(error)}") from error
@@ -70,8 +72,10 @@ def read_small_file(path: Path, *, limit: int) -> bytes | None:
     except (OSError, ValueError) as error:
         raise ContextError(f"{path}: {reason(error)}") from error
     try:
-        if not S_ISREG(os.fstat(descriptor).st_mode):
-            raise ContextError(f"{path}: not a regular file")
+        mode = os.fstat(descriptor).st_mode
+        if not S_ISREG(mode):
+            kind = "a directory" if S_ISDIR(mode) else "no regular file"
+            raise ContextError(f"{path}: is {kind}; a file is needed here")
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(limit + 1)
     finally:

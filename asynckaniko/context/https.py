@@ -6,6 +6,7 @@ https to http, and credentials stay with the host they were meant for.
 """
 
 import hashlib
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -335,4 +336,16 @@ def _reason(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the connection was cut"
-    return str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection was closed before an answer"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"cannot resolve {error.host}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect to {error.host}:{error.port}: {_said(error.os_error)}"
+    # aiohttp's own texts may have the whole URL in them.
+    return _said(error) if isinstance(error, OSError) else type(error).__name__
+
+
+def _said(error: OSError) -> str:
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else type(error).__name__

@@ -39,7 +39,7 @@ def read_dockerfile(name: str, *, context: str | None, limit: int) -> Dockerfile
     Links are followed.
 
     Raises:
-        ContextError: there is none, or it is larger than `limit` bytes, or not readable.
+        ContextError: no Dockerfile or no context, or it is larger than `limit` bytes or unreadable.
     """
     candidates = [Path(name)]
     if context is not None:
@@ -50,6 +50,9 @@ def read_dockerfile(name: str, *, context: str | None, limit: int) -> Dockerfile
         content = read_small_file(path, limit=limit)
         if content is not None:
             return DockerfileSource(path.absolute(), content, name)
+    if context is not None:
+        # What is missing may be the whole context.
+        open_directory(_directory_path(context))
     tried = " and ".join(dict.fromkeys(str(path) for path in candidates))
     raise ContextError(f"there is no Dockerfile: tried {tried}; name it with --dockerfile")
 

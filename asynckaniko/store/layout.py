@@ -77,9 +77,8 @@ class LayoutReader:
         found = _by_tag(entries, tag) if tag else entries
         if not found:
             tags = sorted(name for m in entries if (name := m.annotations.get(REF_NAME)))
-            raise InvalidInput(
-                f"OCI layout {self.path} has no image {tag!r}; it has {', '.join(tags) or 'none'}"
-            )
+            there = f"there is {', '.join(tags)}" if tags else "no image in it has a tag"
+            raise InvalidInput(f"OCI layout {self.path} has no image {tag!r}; {there}")
         return found
 
     def _manifest(self, descriptor: Descriptor, platform: Platform) -> Manifest:

@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from asynckaniko.build.builder import Builder
-from asynckaniko.build.request import BuildRequest, DigestFile, OciLayout, Output, Push
+from asynckaniko.build.request import (
+    BuildRequest,
+    DigestFile,
+    DockerArchive,
+    OciLayout,
+    Output,
+    Push,
+)
 from asynckaniko.errors import (
     AsynckanikoError,
     ContextError,
@@ -24,6 +31,7 @@ from asynckaniko.errors import (
     RegistryUnavailable,
     StepFailed,
     Unauthorized,
+    UsageError,
 )
 from asynckaniko.settings import RegistryOptions, Retry, Settings
 from tests.integration.conftest import Workbench
@@ -59,7 +67,40 @@ async def test_missing_context(bench: Workbench) -> None:
 
     assert type(error) is ContextError
     assert error.exit_code == 2
-    assert f"{bench.directory}/nowhere" in error.message
+    assert error.message == f"build context {bench.directory}/nowhere: No such file or directory"
+
+
+async def test_context_that_is_a_file(bench: Workbench) -> None:
+    bench.write("FROM scratch\n")
+    archive = bench.context / "Dockerfile"
+
+    error = await fail(bench, context=str(archive))
+
+    assert type(error) is ContextError
+    assert error.message == (
+        f"build context {archive}: is a file, not a directory; name an archive as tar://{archive}"
+    )
+
+
+async def test_dockerfile_that_is_a_directory(bench: Workbench) -> None:
+    error = await fail(bench, dockerfile=str(bench.context))
+
+    assert type(error) is ContextError
+    assert error.message == f"{bench.context}: is a directory; a file is needed here"
+
+
+async def test_file_that_could_not_be_written_is_refused_at_the_start(bench: Workbench) -> None:
+    bench.write("FROM scratch\nCOPY Dockerfile /\n")
+    blocked = bench.context / "Dockerfile/digest"
+
+    is_directory = await fail(bench, DigestFile(path=bench.context))
+    below_a_file = await fail(bench, DockerArchive(path=blocked))
+
+    assert type(is_directory) is type(below_a_file) is UsageError
+    assert is_directory.message == f"{bench.context} is a directory; name a file to write there"
+    assert below_a_file.message == (
+        f"{blocked} cannot be written: {bench.context}/Dockerfile is no directory"
+    )
 
 
 async def test_missing_dockerfile(bench: Workbench) -> None:

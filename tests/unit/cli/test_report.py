@@ -8,6 +8,7 @@ from asynckaniko.errors import (
     CommandFailed,
     CopyFailed,
     DockerfileError,
+    RegistryUnavailable,
     SourceSpan,
     Unauthorized,
     UsageError,
@@ -126,6 +127,13 @@ def test_killed_command_names_the_memory_limit() -> None:
 
 def test_ordinary_failure_has_no_hint() -> None:
     assert "hint" not in error_report(failed_run(2, "error"))
+
+
+def test_unreachable_registry_hints_at_name_and_proxies() -> None:
+    error = RegistryUnavailable("GET https://registry.example/v2/: no such host: registry.example")
+
+    assert "hint: is the registry's name right" in error_report(error)
+    assert "hint" not in error_report(RegistryUnavailable("GET https://r.example/v2/: HTTP 503"))
 
 
 def test_refused_registry_hints_at_credentials() -> None:
