@@ -97,7 +97,9 @@ def process_state() -> Iterator[None]:
         # SIGINT belongs to whoever runs the event loop.
         numbers = signal.valid_signals() - {signal.SIGINT}
         handlers = {number: signal.getsignal(number) for number in numbers}
-        return dict(os.environ), os.getcwd(), umask, handlers
+        # The variable is the test runner's own word on where it is.
+        environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+        return environment, os.getcwd(), umask, handlers
 
     before = globals_of_the_process()
     yield
