@@ -91,7 +91,9 @@ class ArchiveEmitter:
         for parent in _parents(path):
             if parent not in self._present:
                 self._present.add(parent)
-                self._emitter.implicit_directory(self._prefix + parent, member.mtime_ns)
+                self._emitter.implicit_directory(
+                    self._prefix + parent, member.mtime_ns, keeps_mode=True
+                )
         if member.kind is not Kind.FILE:
             # A link may stand for a directory: later entries then go through it.
             self._present.add(path)

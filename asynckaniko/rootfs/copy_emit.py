@@ -68,12 +68,14 @@ class Emitter:
         """Write a directory of the destination as it is there."""
         self.tar.directory(name, attributes)
 
-    def implicit_directory(self, name: bytes, mtime: int, group: int | None = None) -> None:
+    def implicit_directory(
+        self, name: bytes, mtime: int, group: int | None = None, *, keeps_mode: bool = False
+    ) -> None:
         """Write a directory that no source stands for: octal modes are for those too.
 
         `group` is the one that it inherits, if it does.
         """
-        octal = self.chmod.octal if self.chmod else None
+        octal = self.chmod.octal if self.chmod and not keeps_mode else None
         mode = _IMPLICIT_MODE if octal is None else octal
         uid, gid = self.owners.implicit
         if group is not None:

@@ -181,10 +181,16 @@ def _write_directories(plan: Plan, group: int | None, emitter: Emitter) -> None:
     """Write the directories that no source stands for, with the time of the first source.
 
     BuildKit gives them the time of the build; with that no COPY would ever make the same layer
-    twice.
+    twice. A --chmod is not for what is unpacked, nor for the directories that are made for it.
     """
+    if not plan.new_directories:
+        return
+    first = plan.places[0][0]
+    keeps_mode = isinstance(first, Archive)
     for path in plan.new_directories:
-        emitter.implicit_directory(os.fsencode(path), item_mtime(plan.places[0][0]), group)
+        emitter.implicit_directory(
+            os.fsencode(path), item_mtime(first), group, keeps_mode=keeps_mode
+        )
 
 
 class _Copier:
