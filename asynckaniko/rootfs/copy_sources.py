@@ -13,6 +13,7 @@ from stat import S_ISDIR
 from typing import TypeAlias
 
 from asynckaniko.dockerfile.patterns import PatternMatcher, has_wildcard, match_path
+from asynckaniko.dockerfile.wording import hint
 from asynckaniko.errors import CopyFailed
 from asynckaniko.rootfs.trees import Tree
 
@@ -116,7 +117,8 @@ class SourceView:
             detail = error.strerror if isinstance(error, OSError) else str(error)
             raise CopyFailed(f'cannot read "/{path}": {detail}') from error
         if status is None:
-            raise CopyFailed(f'"/{path}": not found{self._explain_link(path)}')
+            why = self._explain_link(path) or self._nearest(path)
+            raise CopyFailed(f'"/{path}": not found{why}')
         found = os.fsdecode(place.path)
         is_directory = S_ISDIR(status.st_mode)
         if any(self.hides(name, is_directory=is_directory) for name in {path, found}):
@@ -135,6 +137,21 @@ class SourceView:
             return ""
         shown = os.fsdecode(target)
         return f': it is a link to "{shown}", which is looked up among the files to copy from'
+
+    def _nearest(self, path: str) -> str:
+        """Name what is called almost so, beside it."""
+        parent, _, name = path.rpartition("/")
+        try:
+            place = self.tree.resolve(os.fsencode(parent))
+            beside = [] if place.missing else self.tree.list_directory(place.path)
+        except (OSError, ValueError):
+            # There is nothing beside what is in no directory.
+            return ""
+        below = f"{os.fsdecode(place.path)}/".lstrip("/")
+        names = (name for name, _ in beside)
+        if self.ignore is not None:
+            names = (name for name in names if not self.ignore.excludes(below + name))
+        return hint(name, names)
 
     def _require(self, base: str, only: str) -> None:
         """Insist on a path under --parents. Links on the way are not followed there."""

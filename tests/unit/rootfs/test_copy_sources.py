@@ -195,6 +195,24 @@ def test_ignored_source_is_not_found_and_the_reason_is_said(ignoring: Path, sour
         copy(ignoring, [source], at("x"), ignore=PATTERNS)
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("kep", '"/kep": not found (did you mean keep?)'),
+        ("docs/READM", '"/docs/READM": not found (did you mean README?)'),
+        ("docs/draf", '"/docs/draf": not found'),
+        ("nowhere/at/all", '"/nowhere/at/all": not found'),
+    ],
+)
+def test_name_that_is_almost_there_is_hinted_at_unless_it_is_ignored(
+    ignoring: Path, source: str, said: str
+) -> None:
+    with pytest.raises(CopyFailed) as caught:
+        copy(ignoring, [source], at("x"), ignore=PATTERNS)
+
+    assert str(caught.value) == said
+
+
 def test_link_to_an_ignored_file_leads_nowhere(ignoring: Path) -> None:
     with pytest.raises(CopyFailed, match='"/to-secret": not found'):
         copy(ignoring, ["to-secret"], at("x"), ignore=PATTERNS)
