@@ -31,7 +31,7 @@ ATTRIBUTE_PREFIX = "user.asynckaniko."
 _ATTRIBUTE = ATTRIBUTE_PREFIX + "owner"
 _ECHO = b"root"
 """Instead of an owner: see `is_echo`."""
-_RECORD = re.compile(rb"(\d{1,10}|-):(\d{1,10}|-)")
+_RECORD = re.compile(rb"(?P<uid>\d{1,10}|-):(?P<gid>\d{1,10}|-)(@(?P<since>\d{1,20}))?")
 _MARK = re.compile(rb"\.asynckaniko-owner\.(\d{1,20})\.(\d{1,10})\.(\d{1,10})")
 
 
@@ -67,10 +67,14 @@ def record_wanted(descriptor: int, wanted: Owner) -> None:
     """Note the owner that a command wants an open file or directory to have, as chown(2) would.
 
     What had no owner and is given to root `is_echo`; an id that is left as it is stays UNCHANGED.
+    With a directory's is noted since when it has it.
     """
+    status = os.fstat(descriptor)
     owner = merged(recorded(descriptor) or (UNCHANGED, UNCHANGED), wanted)
+    value = _ECHO if owner == ROOT and recorded(descriptor) is None else _render(owner)
+    if S_ISDIR(status.st_mode) and value is not _ECHO:
+        value += b"@%d" % status.st_ctime_ns
     try:
-        value = _ECHO if owner == ROOT and recorded(descriptor) is None else _render(owner)
         os.setxattr(descriptor, _ATTRIBUTE, value)
     except OSError as error:
         if error.errno != ENOTSUP:
@@ -82,6 +86,15 @@ def is_echo(descriptor: int) -> bool:
     return _read(descriptor) == _ECHO
 
 
+def since(descriptor: int) -> int:
+    """Return when an open directory was given to its owner, if this step did that, else 0.
+
+    In nanoseconds, as the kernel stamps files.
+    """
+    found = _RECORD.fullmatch(_read(descriptor))
+    return int(found["since"] or 0) if found is not None else 0
+
+
 def recorded(file: int | str) -> Owner | None:
     """Return what is recorded of an open file or directory, or of one at a path; None if nothing.
 
@@ -90,9 +103,10 @@ def recorded(file: int | str) -> Owner | None:
     found = _RECORD.fullmatch(_read(file))
     if found is None:
         return None
-    if any(part != b"-" and int(part) >= UNCHANGED for part in found.groups()):
+    ids = found.group("uid", "gid")
+    if any(part != b"-" and int(part) >= UNCHANGED for part in ids):
         return None
-    uid, gid = (UNCHANGED if part == b"-" else int(part) for part in found.groups())
+    uid, gid = (UNCHANGED if part == b"-" else int(part) for part in ids)
     return uid, gid
 
 

@@ -8,7 +8,7 @@ or a program that copies the owner of what it replaces, is made up for.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from stat import S_ISDIR, S_ISFIFO, S_ISGID, S_ISLNK, S_ISREG
-from typing import Any
+from typing import Any, NamedTuple
 
 from asynckaniko.linux import owners, syscalls
 from asynckaniko.linux.overlay import XATTR_PREFIX
@@ -18,6 +18,8 @@ from asynckaniko.rootfs.trees import open_tree
 from asynckaniko.rootfs.walk import walk
 
 _NOBODYS_WISH = (UNCHANGED, UNCHANGED)
+_LONGEST_PATH = 4095
+"""PATH_MAX, without the zero byte."""
 _COPIED_UP = XATTR_PREFIX + "origin"
 
 
@@ -36,6 +38,13 @@ def settle_owners(arguments: Mapping[str, Any], fds: Sequence[int]) -> None:
         os.close(upper)
 
 
+class _Group(NamedTuple):
+    """A directory's group, and since when: what was in it before did not get it."""
+
+    gid: int
+    since: int
+
+
 class _Settling:
     """Visits an upper directory."""
 
@@ -44,16 +53,19 @@ class _Settling:
         self._upper = upper
         self._below = below
         self._given = {(inode, born): (uid, gid) for inode, born, uid, gid in given}
-        self._groups: dict[bytes, int] = {}
+        self._groups: dict[bytes, _Group] = {}
         """Of directories with a set-gid bit: what is made in them gets it."""
 
     def skips(self, path: bytes, is_directory: bool) -> bool:
         return False
 
     def directory(self, path: bytes, descriptor: int) -> None:
-        owner = self._settle(path, descriptor)
-        if os.fstat(descriptor).st_mode & S_ISGID and owner[1]:
-            self._groups[path] = owner[1]
+        since = owners.since(descriptor)
+        uid, gid = self._settle(path, descriptor)
+        if since:
+            owners.record(descriptor, (uid, gid))
+        if os.fstat(descriptor).st_mode & S_ISGID and gid:
+            self._groups[path] = _Group(gid, since)
 
     def file(self, path: bytes, descriptor: int) -> None:
         self._settle(path, descriptor)
@@ -75,7 +87,8 @@ class _Settling:
             # It had no owner but root: that would have come along.
             owner = owners.merged(ROOT, recorded or ROOT)
         else:
-            owner = owners.merged((0, self._inherited_group(path)), recorded or _NOBODYS_WISH)
+            group = self._inherited_group(path, syscalls.birth_time(descriptor, b""))
+            owner = owners.merged((0, group), recorded or _NOBODYS_WISH)
         owners.record(descriptor, owner)
         return owner
 
@@ -94,25 +107,31 @@ class _Settling:
         return ROOT
 
     def _settle_link(self, path: bytes, status: os.stat_result) -> None:
+        if len(path) > _LONGEST_PATH:
+            # The command could not give it to anybody by this name either.
+            return
         born = syscalls.birth_time(self._upper, path)
         given = self._given.get((status.st_ino, born))
         if given is None or UNCHANGED in given:
-            before = self._link_before(path, status)
+            before = self._link_before(path, status, born)
             given = before if given is None else owners.merged(before, given)
         if given != ROOT:
             self.links[status.st_ino] = given
 
-    def _link_before(self, path: bytes, status: os.stat_result) -> Owner:
+    def _link_before(self, path: bytes, status: os.stat_result, born: int) -> Owner:
         below = self._look_below(path)
         if below is not None and _is_copy(status, below):
             return below.st_uid, below.st_gid
-        return 0, self._inherited_group(path)
+        return 0, self._inherited_group(path, born)
 
-    def _inherited_group(self, path: bytes) -> int:
-        return self._groups.get(path.rpartition(b"/")[0], 0)
+    def _inherited_group(self, path: bytes, born: int) -> int:
+        group = self._groups.get(path.rpartition(b"/")[0])
+        return group.gid if group is not None and born >= group.since else 0
 
     def _look_below(self, path: bytes) -> os.stat_result | None:
         """Return the status of what the command found at a path, of a link itself."""
+        if len(path) > _LONGEST_PATH:
+            return None
         return self._below.lookup(path, follow=False)
 
 

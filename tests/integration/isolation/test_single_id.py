@@ -49,6 +49,8 @@ RUN grep root /etc/shadow > /etc/shadow+ && chmod 640 /etc/shadow+ && SHADOW
 RUN cp /etc/shadow /etc/shadow- && chown $(stat -c %u:%g /etc/shadow) /etc/shadow-
 RUN echo new > /mail/new && echo > /mail/users && env chown 5 /mail/users \
  && mkdir /mail/box && echo in > /mail/box/in
+RUN mkdir /late && touch /late/before && ln -s x /late/link && sleep 0.1 && chown :33 /late \
+ && chmod 2770 /late && sleep 0.1 && touch /late/after && mkdir /late/more && touch /late/more/in
 RUN chown 0:0 /data/again && chown 12:13 /mail/old && env chgrp 14 /data/deep && rm -r /plain
 RUN cp /etc/kept /etc/mine && chown 4294967294:65535 /etc/mine && chmod 000 /data/deep
 RUN mkdir /jail && cp /bin/busybox /jail && echo y > /jail/y && ln -s /etc/kept /jail/out \
@@ -137,6 +139,9 @@ def test_image_is_the_same_as_with_all_ids(place: Path, base: str) -> None:
     assert owners["etc/shadow-"] == (0, 42)
     assert owners["mail/users"] == (5, 8)
     assert owners["mail/box/in"] == (0, 8)
+    assert [owners[f"late/{name}"] for name in ("before", "link", "after", "more/in")] == [
+        *((0, 0), (0, 0), (0, 33), (0, 33)),
+    ]
     assert owners["copied/link"] == (5, 6)
     assert owners["again/old"] == (12, 13)
     assert owners["archive/linked"] == (1, 2)
