@@ -109,3 +109,17 @@ def test_what_living_processes_have_not_finished_stays(tmp_path: Path) -> None:
         StateDirectory(tmp_path)
         assert sorted(tmp_path.rglob("*")) == before
     os.close(draft)
+
+
+def test_trees_are_dropped_when_the_same_root_has_other_ids(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+
+    def claimed(*, has_one_id: bool) -> bool:
+        os.close(state.claim_rootfs(os.geteuid(), has_one_id=has_one_id))
+        kept = (state.rootfs / "layers/aa").exists()
+        (state.rootfs / "layers/aa").mkdir(exist_ok=True)
+        return kept
+
+    found = [claimed(has_one_id=one) for one in (False, True, True, False)]
+
+    assert found == [False, False, True, False]
