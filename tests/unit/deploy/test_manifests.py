@@ -40,6 +40,7 @@ RUNS_IN = {
     "user-namespace.yaml": ENVIRONMENTS["userns-admin"],
     "localhost-seccomp.yaml": LOCALHOST,
     "restricted.yaml": ENVIRONMENTS["restricted"],
+    "ordinary-user.yaml": ENVIRONMENTS["restricted-unconfined"],
 }
 """The environments that tests/integration/pods builds in."""
 IMAGE = "registry.example/asynckaniko/executor"
