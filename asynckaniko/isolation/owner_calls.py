@@ -277,7 +277,8 @@ class OwnerCalls:
         return False
 
     def _threads(self) -> Iterator[str]:
-        for process in filter(str.isdigit, os.listdir(self._proc)):
+        # Who is new has a high number, mostly.
+        for process in sorted(filter(str.isdigit, os.listdir(self._proc)), key=int, reverse=True):
             try:
                 with self._opened(f"{process}/task") as tasks:
                     readable = os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=tasks)

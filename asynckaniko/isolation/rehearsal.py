@@ -1,4 +1,4 @@
-"""Try what a RUN needs, without running anything: jobs of the fork server for `doctor`."""
+"""Try what a RUN needs, without running anything: jobs for `doctor`, and for a Builder's start."""
 
 import errno
 import os
