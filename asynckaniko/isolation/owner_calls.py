@@ -153,28 +153,41 @@ class OwnerCalls:
             # What was opened is the caller's only if the caller is still who it was.
             if listener.is_waiting(call):
                 wanted = call.unsigned(first_id), call.unsigned(first_id + 1)
+                if call.name == "fchown" and wanted == owners.ROOT and self._has_owner(opened):
+                    # useradd writes /etc/shadow- anew, and gives it to the owner of /etc/shadow:
+                    # so it was told. Who means root uses chown(1), which does not call this.
+                    wanted = UNCHANGED, UNCHANGED
                 self._give(opened, meant_owner(wanted, self._arguments(caller)))
         finally:
             os.close(opened)
+
+    def _has_owner(self, opened: int) -> bool:
+        if not S_ISREG(os.fstat(opened).st_mode):
+            return False
+        with self._readable(opened) as readable:
+            return owners.recorded(readable) is not None
 
     def _give(self, opened: int, owner: Owner) -> None:
         real = [-1 if wanted == UNCHANGED else 0 for wanted in owner]
         syscalls.chown_descriptor(opened, *real)
         mode = os.fstat(opened).st_mode
         if S_ISREG(mode) or S_ISDIR(mode):
-            readable = os.open(
-                f"{_DESCRIPTORS}/{opened}",
-                os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC,
-                dir_fd=self._proc,
-            )
-            try:
+            with self._readable(opened) as readable:
                 owners.record_wanted(readable, owner)
-            finally:
-                os.close(readable)
         elif S_ISLNK(mode) or S_ISFIFO(mode):
             # What is not in the upper directory is in no layer: pipes, and links in mounts.
             with suppress(FileNotFoundError, NotADirectoryError):
                 self._give_link(opened, owner)
+
+    @contextmanager
+    def _readable(self, opened: int) -> Iterator[int]:
+        """Open once more what is open with O_PATH: attributes take that."""
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(f"{_DESCRIPTORS}/{opened}", flags, dir_fd=self._proc)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def _give_link(self, opened: int, owner: Owner) -> None:
         place = os.readlink(os.fsencode(f"{_DESCRIPTORS}/{opened}"), dir_fd=self._proc)

@@ -130,6 +130,16 @@ def test_set_id_bits_go_as_with_chown(file: Path) -> None:
     assert owners.recorded(str(file)) == (5, UNCHANGED)
 
 
+def test_file_that_is_written_anew_keeps_its_owner_but_not_from_chown(file: Path) -> None:
+    os.setxattr(file, "user.asynckaniko.owner", b"5:6")
+
+    assert answered(file.parent, lambda: os.fchown(opened(file), 0, 0))[0] == 0
+    assert owners.recorded(str(file)) == (5, 6)
+
+    assert answered(file.parent, lambda: os.chown(file, 0, 0))[0] == 0
+    assert owners.recorded(str(file)) == (0, 0)
+
+
 def test_links_are_told_by_inode_and_birth(tmp_path: Path, file: Path) -> None:
     (tmp_path / "link").symlink_to(file)
     os.mkfifo(tmp_path / "fifo")
