@@ -30,6 +30,7 @@ from asynckaniko.dockerfile.parser import parse
 from asynckaniko.events import ignore
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.oci.platform import Platform
+from asynckaniko.registry.client import RegistryClient
 from asynckaniko.store.state import StateDirectory
 
 EXAMPLES = 150
@@ -215,9 +216,14 @@ def _as_run(run: Any) -> BuildRun:
 async def open_resources(directory: Path) -> AsyncIterator[Any]:
     state = StateDirectory(directory / "state")
     modules = ("asynckaniko.rootfs.copy_tree", "asynckaniko.rootfs.remove")
-    async with ForkServer.start(directory=directory, preload=modules, namespaces=False) as outer:
+    options = Settings(state_dir=directory / "state")
+    async with (
+        RegistryClient.of(options) as registry,
+        ForkServer.start(directory=directory, preload=modules, namespaces=False) as outer,
+    ):
         yield SimpleNamespace(
-            settings=Settings(state_dir=directory / "state"),
+            settings=options,
+            registry=registry,
             state=state,
             outer=outer,
             processes=CapacityLimiter(3),
