@@ -8,6 +8,7 @@ from typing import Any
 
 from asynckaniko.errors import ArchiveError, CopyFailed
 from asynckaniko.linux import owners
+from asynckaniko.rootfs.claim import claim
 from asynckaniko.rootfs.layer_stream import LayerStream
 from asynckaniko.rootfs.layer_writer import LowerWriter, OntoWriter
 from asynckaniko.rootfs.paths import RootFS, clean
@@ -113,15 +114,10 @@ class _CopyWriter(TreeWriter):
 
 @contextmanager
 def _new_root(directory: str) -> Iterator[RootFS]:
-    """Make the directory that will be a layer's root.
-
-    Its parent may have a setgid bit, as volumes with an fsGroup have in Kubernetes: without it
-    here, nothing below inherits a group.
-    """
+    """Make the directory that will be a layer's root."""
     os.mkdir(directory)
     with RootFS.at(directory) as tree:
-        os.fchown(tree.root, 0, 0)
-        os.fchmod(tree.root, 0o755)
+        claim(tree.root, 0, 0)
         yield tree
 
 

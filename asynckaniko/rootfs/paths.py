@@ -38,6 +38,16 @@ def clean(name: bytes) -> bytes:
     Empty is the root itself. Raises ArchiveError: it leads out of the root, is too deep, or has a
     component that no file can have.
     """
+    # Nearly every name needs no work. So short a one cannot be too deep either.
+    path = name.removeprefix(b"./").rstrip(b"/")
+    if (
+        0 < len(path) <= _LONGEST_COMPONENT
+        and path[0] not in b"./"
+        and b"/." not in path
+        and b"//" not in path
+        and b"\0" not in path
+    ):
+        return path
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part in {b"", b"."}:

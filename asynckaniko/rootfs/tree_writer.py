@@ -5,32 +5,29 @@ Every name is taken relative to its open parent directory and its last component
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from errno import E2BIG, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ERANGE
+from errno import EEXIST
 from stat import S_ISDIR
 from typing import Any, Protocol, Self
 
-from asynckaniko.errors import ArchiveError, HostError
+from asynckaniko.errors import ArchiveError
 from asynckaniko.linux import owners
 from asynckaniko.linux.owners import Owner
 from asynckaniko.linux.remove import remove
 from asynckaniko.rootfs.paths import READ_DIRECTORY, RootFS, clean
+from asynckaniko.rootfs.refusal import UNUSABLE, explain
 from asynckaniko.rootfs.tar_header import show
 from asynckaniko.rootfs.tar_member import Kind, Member
 from asynckaniko.rootfs.whiteout import is_whiteout
-from asynckaniko.rootfs.xattrs import CAPABILITY, is_portable, without_root_id
+from asynckaniko.rootfs.xattrs import set_xattrs
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FIFO = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_OPEN = 256
-_LARGE_XATTR = 1024
-"""From this size on, ENOSPC is about ext4's room for attributes rather than the disk."""
 _SPECIAL_BITS = 0o7000
 _DOT = 0x2E
-_UNUSABLE = {ENAMETOOLONG, ELOOP, ENOTDIR, ENOENT}
-"""What the kernel says to names and links that no tree can have."""
 _FILE, _DIRECTORY = Kind.FILE, Kind.DIRECTORY
 
 
@@ -48,7 +45,8 @@ class TreeWriter:
     """
 
     tree_is_new = False
-    """Nothing but this writer made the tree: what it creates belongs to root:root by itself."""
+    """Nothing but this writer made the tree, and `claim` was called for its root: what it creates
+    belongs to root:root by itself, with the mode it asks for."""
 
     def __init__(self, tree: RootFS, reader: Members) -> None:
         self._tree = tree
@@ -61,6 +59,10 @@ class TreeWriter:
         """One that was closed to newcomers while in use."""
         self._directories: dict[bytes, Member] = {}
         """Entries of directories, whose metadata is due when nothing more is written to them."""
+        self._times: dict[bytes, int] = {}
+        """Of directories that are as they should be but for these, in nanoseconds."""
+        self._has_replaced = False
+        """Whether a later entry took the place of an earlier one."""
         self.devices: dict[bytes, Member] = {}
         """Those that the tree should have, by path: no user namespace may make them."""
         self.links: dict[int, Owner] = {}
@@ -83,7 +85,7 @@ class TreeWriter:
             try:
                 self._write_member(member)
             except OSError as error:
-                _explain(error, member)
+                explain(error, member)
                 raise
         self._finish()
 
@@ -136,6 +138,7 @@ class TreeWriter:
     def _make_room(self, member: Member, base: bytes, directory: int) -> None:
         """Remove what is where `member` goes and does not merge with it."""
         remove(base, directory)
+        self._has_replaced = True
         # Open directories may have been in what is gone, or found through it.
         self._close_directories(but=directory)
 
@@ -164,20 +167,32 @@ class TreeWriter:
         if member.mode & _SPECIAL_BITS or not self.tree_is_new:
             os.fchmod(descriptor, member.mode)
         if member.xattrs:
-            _set_xattrs(member, member.xattrs, descriptor)
+            set_xattrs(descriptor, member.xattrs, name=member.name)
         os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
 
     def _write_directory(self, member: Member, base: bytes, directory: int) -> bool:
         """Make a directory, or merge with it; tell whether it is new."""
-        self._directories[clean(member.name)] = member
+        path, mode = clean(member.name), member.mode
+        # Files are written into it first, which its own mode may not allow.
+        is_plain = self.tree_is_new and mode & _SPECIAL_BITS == 0 and mode & 0o700 == 0o700
+        if not is_plain or member.uid or member.gid or member.xattrs:
+            is_plain, mode = False, 0o755
         try:
-            os.mkdir(base, 0o755, dir_fd=directory)
+            os.mkdir(base, mode, dir_fd=directory)
         except FileExistsError:
             status = os.stat(base, dir_fd=directory, follow_symlinks=False)
             if S_ISDIR(status.st_mode):
+                self._times.pop(path, None)
+                self._directories[path] = member
                 return False
             self._make_room(member, base, directory)
-            os.mkdir(base, 0o755, dir_fd=directory)
+            os.mkdir(base, mode, dir_fd=directory)
+        if is_plain:
+            self._directories.pop(path, None)
+            self._times[path] = member.mtime_ns
+        else:
+            self._times.pop(path, None)
+            self._directories[path] = member
         return True
 
     def _write_root(self, member: Member) -> None:
@@ -186,26 +201,56 @@ class TreeWriter:
         self._directories[b""] = member
 
     def _finish(self) -> None:
+        self._finish_times()
         for path, member in self._directories.items():
             try:
                 self._finish_directory(member, path)
             except OSError as error:
-                _explain(error, member)
+                explain(error, member)
                 raise
 
-    def _finish_directory(self, member: Member, path: bytes) -> None:
+    def _finish_times(self) -> None:
+        """Set `_times`, by names in open parents: as good as by descriptor if nothing was replaced.
+
+        Before the other directories' modes, which may keep this process from what is in them.
+        """
+        if self._has_replaced:
+            for path, time in self._times.items():
+                descriptor = self._reopen(path)
+                if descriptor is not None:
+                    try:
+                        os.utime(descriptor, ns=(time, time))
+                    finally:
+                        os.close(descriptor)
+            return
+        siblings: dict[bytes, list[tuple[bytes, int]]] = {}
+        for path, time in self._times.items():
+            parent, _, base = path.rpartition(b"/")
+            siblings.setdefault(parent, []).append((base, time))
+        for parent, times in siblings.items():
+            directory = self._directory(parent)
+            for base, time in times:
+                os.utime(base, ns=(time, time), dir_fd=directory, follow_symlinks=False)
+
+    def _reopen(self, path: bytes) -> int | None:
+        """Open a directory that was written; None if another entry took its place."""
         try:
-            descriptor = self._tree.open(path, READ_DIRECTORY | os.O_NOFOLLOW)
+            return self._tree.open(path, READ_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
-            # A later entry took the place of the directory, or of one that it was in.
-            if error.errno in _UNUSABLE:
-                return
+            # Or that of one that it was in.
+            if error.errno in UNUSABLE:
+                return None
             raise
+
+    def _finish_directory(self, member: Member, path: bytes) -> None:
+        descriptor = self._reopen(path)
+        if descriptor is None:
+            return
         try:
             owners.give(descriptor, (member.uid, member.gid))
             os.fchmod(descriptor, member.mode)
             if member.xattrs:
-                _set_xattrs(member, member.xattrs, descriptor)
+                set_xattrs(descriptor, member.xattrs, name=member.name)
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
         finally:
             os.close(descriptor)
@@ -321,6 +366,15 @@ class TreeWriter:
         return directory
 
     def _open_directory(self, path: bytes) -> int:
+        parent, _, base = path.rpartition(b"/")
+        above = self._open.get(parent) if base else None
+        if above is not None:
+            try:
+                # What the whole path leads to, unless the last component is a link.
+                return os.open(base, READ_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+            except OSError as error:
+                if error.errno not in UNUSABLE:
+                    raise
         try:
             return self._tree.open_directory(path)
         except FileNotFoundError:
@@ -337,34 +391,3 @@ class TreeWriter:
         self._retired = set() if but is None else {but}
         self._open.clear()
         self._spelled.clear()
-
-
-def _explain(error: OSError, member: Member) -> None:
-    """Raise what `error` means for the archive; if it means nothing, name the entry in it."""
-    name = show(member.name)
-    if member.kind is Kind.HARD_LINK:
-        name += f", a hard link to {show(member.link)}"
-    if error.errno in _UNUSABLE:
-        raise ArchiveError(f"cannot unpack {name}: {error.strerror}") from error
-    if error.errno == EINVAL:
-        raise HostError(
-            f"cannot unpack {name} with owner {member.uid}:{member.gid}: {error.strerror}; the"
-            " build's user namespace may have no such id"
-        ) from error
-    error.filename = os.fsdecode(member.name)
-
-
-def _set_xattrs(member: Member, xattrs: Mapping[str, bytes], descriptor: int) -> None:
-    """Set the extended attributes that mean the same on every machine; leave out the others."""
-    for name, value in xattrs.items():
-        if not is_portable(name):
-            continue
-        try:
-            os.setxattr(descriptor, name, without_root_id(value) if name == CAPABILITY else value)
-        except OSError as error:
-            if error.errno in {EINVAL, ERANGE, E2BIG} or len(value) >= _LARGE_XATTR:
-                raise ArchiveError(
-                    f"{show(member.name)}: the attribute {name} of {len(value)} bytes cannot be"
-                    f" stored: {error.strerror}"
-                ) from error
-            raise

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asynckaniko.errors import ArchiveError
+from asynckaniko.rootfs.claim import claim
 from asynckaniko.rootfs.decompress import ReadChunk, decompressed
 from asynckaniko.rootfs.paths import RootFS, clean
 from asynckaniko.rootfs.tar_member import ArchiveLimits, Kind, Member
@@ -25,9 +26,10 @@ _RATIO_FROM = 1 << 30
 def unpack_context(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
     """Unpack the archive from fds[0] into the empty `directory`. A job.
 
-    Compression is recognised by content. When a file of `announce` (clean paths) is in place, a
-    byte is written to fds[1]. `limits` are `size` and `entries` of the archive, and `ratio` of its
-    size to that of the bytes that arrive. `devices` of the result counts entries left out.
+    Compression is recognised by content. When the first file of `announce` (clean paths) is in
+    place, a byte is written to fds[1]. `limits` are `size` and `entries` of the archive, and
+    `ratio` of its size to that of the bytes that arrive. `devices` of the result counts entries
+    left out.
 
     Raises:
         ArchiveError: not an archive, damaged, cut short, hostile, or over a limit.
@@ -54,6 +56,7 @@ def unpack_context(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str
         RootFS.at(arguments["directory"]) as tree,
         _ContextWriter(tree, reader, announced, fds[1] if announced else -1) as writer,
     ):
+        claim(tree.root, os.geteuid(), os.getegid())
         try:
             writer.write()
         except ArchiveError as error:
@@ -97,10 +100,11 @@ class _ContextWriter(TreeWriter):
         self.count_devices = 0
 
     def _write_member(self, member: Member) -> None:
-        if member.kind in {Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE}:
+        kind = member.kind
+        if kind is Kind.CHARACTER_DEVICE or kind is Kind.BLOCK_DEVICE:
             # Hostile names are refused all the same.
             if not clean(member.name):
-                raise ArchiveError(f"the root directory as a {member.kind.value}")
+                raise ArchiveError(f"the root directory as a {kind.value}")
             self.count_devices += 1
             return
         member.uid, member.gid = self._owner
@@ -108,9 +112,10 @@ class _ContextWriter(TreeWriter):
             # Only root may store file capabilities.
             member.xattrs = {k: v for k, v in member.xattrs.items() if k != CAPABILITY}
         super()._write_member(member)
-        if self._announced and member.kind is not Kind.DIRECTORY:
+        if self._announced and kind is not Kind.DIRECTORY:
             self._announce(clean(member.name))
 
     def _announce(self, path: bytes) -> None:
         if path in self._announced:
             os.write(self._announcements, b"\n")
+            self._announced.clear()

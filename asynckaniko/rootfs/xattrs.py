@@ -1,10 +1,13 @@
 """Which extended attributes of a file belong into an image, and in which form."""
 
 import os
-from errno import ENOTSUP
+from collections.abc import Mapping
+from errno import E2BIG, EINVAL, ENOTSUP, ERANGE
 
+from asynckaniko.errors import ArchiveError
 from asynckaniko.linux.overlay import XATTR_PREFIX
 from asynckaniko.linux.owners import ATTRIBUTE_PREFIX
+from asynckaniko.rootfs.tar_header import show
 
 CAPABILITY = "security.capability"
 
@@ -12,6 +15,8 @@ _OURS = (XATTR_PREFIX, ATTRIBUTE_PREFIX)
 _REVISION_MASK = 0xFF00_0000
 _REVISION_2 = 0x0200_0000
 _SIZE_2, _SIZE_3 = 20, 24
+_LARGE = 1024
+"""From this size on, ENOSPC is about ext4's room for attributes rather than the disk."""
 
 
 def list_xattrs(descriptor: int) -> list[str]:
@@ -50,3 +55,22 @@ def without_root_id(capability: bytes) -> bytes:
         return capability
     magic = int.from_bytes(capability[:4], "little") & ~_REVISION_MASK | _REVISION_2
     return magic.to_bytes(4, "little") + capability[4:_SIZE_2]
+
+
+def set_xattrs(descriptor: int, xattrs: Mapping[str, bytes], *, name: bytes) -> None:
+    """Set the extended attributes that mean the same on every machine; leave out the others.
+
+    `name` is what errors call the file. Raises ArchiveError: one that cannot be stored; OSError.
+    """
+    for key, value in xattrs.items():
+        if not is_portable(key):
+            continue
+        try:
+            os.setxattr(descriptor, key, without_root_id(value) if key == CAPABILITY else value)
+        except OSError as error:
+            if error.errno in {EINVAL, ERANGE, E2BIG} or len(value) >= _LARGE:
+                raise ArchiveError(
+                    f"{show(name)}: the attribute {key} of {len(value)} bytes cannot be stored:"
+                    f" {error.strerror}"
+                ) from error
+            raise

@@ -6,6 +6,7 @@ import itertools
 import os
 import resource
 import stat
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,11 @@ else:
 SECOND = 1_000_000_000
 CAPABILITY = b"\1\0\0\2" + b"\0\x20\0\0" + bytes(12)
 """cap_net_raw=ep in revision 2."""
+DEFAULT_ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, permissions, 0xFFFFFFFF)
+    for tag, permissions in ((0x01, 7), (0x04, 5), (0x20, 0))
+)
+"""user::rwx, group::r-x, other::---, as linux/posix_acl_xattr.h lays it out."""
 
 
 def xattr(name: bytes, value: bytes) -> tuple[bytes, bytes]:
@@ -121,6 +127,43 @@ def test_setgid_bit_of_a_volume_does_not_reach_the_layer(tmp_path: Path) -> None
     root, file = in_namespaces(tmp_path, work)
     assert (stat.S_IMODE(root.st_mode), root.st_gid) == (0o755, 0)
     assert file.st_gid == 0
+
+
+def test_default_acl_of_a_volume_does_not_reach_the_layer(tmp_path: Path) -> None:
+    archive = raw.directory(b"d", mode=0o777) + raw.file(b"d/f", mode=0o666)
+
+    def work() -> dict[str, int]:
+        os.mkdir("volume")
+        os.setxattr("volume", "system.posix_acl_default", DEFAULT_ACL)
+        unpack(archive + raw.END, "volume/layer")
+        return {
+            path: stat.S_IMODE(os.stat(f"volume/layer/{path}").st_mode) for path in ("d", "d/f")
+        }
+
+    assert in_namespaces(tmp_path, work) == {"d": 0o777, "d/f": 0o666}
+
+
+def test_time_of_a_replaced_directory_is_not_given_to_what_a_link_leads_to(tmp_path: Path) -> None:
+    archive = raw.directory(b"real", mtime=5) + raw.directory(b"gone", mtime=6)
+    archive += raw.directory(b"gone/below", mtime=7) + raw.symlink(b"gone", b"real", mtime=8)
+
+    found = unpacked(tmp_path, archive + raw.END)
+
+    assert found.all("mtime") == {"real": 5 * SECOND, "gone": 8 * SECOND}
+
+
+def test_directory_that_is_named_through_a_link_has_its_time(tmp_path: Path) -> None:
+    archive = raw.directory(b"real", mtime=5) + raw.symlink(b"link", b"real", mtime=6)
+    archive += raw.directory(b"link/below", mtime=7) + raw.file(b"link/below/f", mtime=8)
+
+    found = unpacked(tmp_path, archive + raw.END)
+
+    assert found.all("mtime") == {
+        "real": 5 * SECOND,
+        "link": 6 * SECOND,
+        "real/below": 7 * SECOND,
+        "real/below/f": 8 * SECOND,
+    }
 
 
 def test_links_are_made_as_they_are_written(tmp_path: Path) -> None:
