@@ -34,6 +34,7 @@ class Glyphs:
     failed: str = "✗"
     cached: str = "="
     warning: str = "!"
+    note: str = "·"
     output: str = "│"
     filled: str = "━"
     empty: str = "─"
@@ -44,7 +45,7 @@ class Glyphs:
     def for_encoding(cls, encoding: str) -> "Glyphs":
         if encoding.lower().startswith("utf"):
             return cls()
-        return cls("+", "x", "=", "!", "|", "#", "-", "~", _SPINNER_ASCII)
+        return cls("+", "x", "=", "!", "-", "|", "#", "-", "~", _SPINNER_ASCII)
 
 
 @dataclass(frozen=True, slots=True)

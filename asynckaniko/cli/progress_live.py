@@ -156,14 +156,13 @@ class LiveDisplay:
             case BuildWarning():
                 self._say(warning_text(event), "yellow")
             case CacheMissed(changed=changed) if changed:  # else there was nothing to hit
-                self._say(f"cache miss: {miss_text(event)}", "dim")
+                self._say(f"cache miss: {miss_text(event)}", "dim", mark=self._glyphs.note)
             case RequestRetried():
                 self._say(f"retry: {retry_text(event)}", "yellow")
             case OutputDropped(lines):
                 self._say(f"{count_text(lines, 'line')} of output not shown", "yellow")
             case LogMessage(level, name, text):
-                style = "yellow" if level >= logging.WARNING else "dim"
-                self._say(log_text(level, name, text), style)
+                self._say_logged(level, log_text(level, name, text))
             case _:
                 pass  # the other events tell of parts of what is shown already
 
@@ -171,12 +170,24 @@ class LiveDisplay:
         mark = mark or self._glyphs.done
         self._finished.append(self._rows().row(mark, label, right, style="green"))
 
-    def _say(self, text: str, style: str) -> None:
-        """Add a message; unlike a row it takes as many lines as it needs."""
+    def _say_logged(self, level: int, text: str) -> None:
+        if level >= logging.ERROR:
+            self._say(text, "red", mark=self._glyphs.failed)
+        elif level >= logging.WARNING:
+            self._say(text, "yellow")
+        else:
+            self._say(text, "dim", mark=self._glyphs.note)
+
+    def _say(self, text: str, style: str, *, mark: str = "") -> None:
+        """Add a message, a warning if it has no other mark.
+
+        Unlike a row it takes as many lines as it needs.
+        """
+        mark = mark or self._glyphs.warning
         words = Text(plain_text(text), style=style)
         lines = words.wrap(self._console, max(20, self._console.width - 4))
         for number, line in enumerate(lines):
-            head = f" {self._glyphs.warning} " if number == 0 else "   "
+            head = f" {mark} " if number == 0 else "   "
             self._finished.append(Text(head, style=style).append_text(line))
 
     def _rows(self) -> Rows:

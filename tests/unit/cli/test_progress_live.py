@@ -1,5 +1,6 @@
 """The live display: what ends up on a terminal's screen."""
 
+import logging
 import re
 import unicodedata
 
@@ -7,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from asynckaniko.cli.live_rows import Glyphs, Rows, Running
-from asynckaniko.cli.progress import Stopping
+from asynckaniko.cli.progress import LogMessage, Stopping
 from asynckaniko.cli.progress_live import LiveDisplay
 from asynckaniko.events import (
     BlobProgress,
@@ -116,8 +117,25 @@ def test_cached_steps_and_misses_of_the_cache_are_told(
     display.close(1.0)
 
     assert screen.text[:2] == [
-        " ! cache miss: RUN apt-get: command changed",
+        " · cache miss: RUN apt-get: command changed",
         row("=", "[build 3/3] RUN make -j4 all", "CACHED"),
+    ]
+
+
+def test_messages_bear_the_mark_of_their_weight(screen: Screen, display: LiveDisplay) -> None:
+    display.show(
+        [
+            (0.0, LogMessage(logging.INFO, "batch", "api: built in 2.0s")),
+            (0.0, LogMessage(logging.WARNING, "batch", "web: skipped")),
+            (0.0, LogMessage(logging.ERROR, "batch", "base: failed")),
+        ]
+    )
+    display.close(1.0)
+
+    assert screen.text[:3] == [
+        " · info: batch: api: built in 2.0s",
+        " ! warning: batch: web: skipped",
+        " ✗ error: batch: base: failed",
     ]
 
 
