@@ -7,7 +7,7 @@ from typing import Protocol
 
 from anyio import create_task_group
 
-from asynckaniko.batch.inputs import InputDigests
+from asynckaniko.batch.inputs import InputDigests, Jobs
 from asynckaniko.batch.outcome import Built
 from asynckaniko.batch.plan import PlannedImage
 from asynckaniko.batch.requests import (
@@ -35,7 +35,7 @@ BatchSink = Callable[[str, Event], None]
 """Takes the events of an image, by its name."""
 
 
-class Builds(Protocol):
+class Builds(Jobs, Protocol):
     """The part of build.builder.Builder that is used here."""
 
     async def build(self, request: BuildRequest, *, on_event: EventSink) -> BuildResult: ...

@@ -7,8 +7,8 @@ name: pin them by digest where a new version has to make a difference.
 
 import hashlib
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import orjson
 from anyio import CapacityLimiter, Lock, to_thread
@@ -17,11 +17,9 @@ from asynckaniko.batch.graph import dockerfile_path
 from asynckaniko.batch.plan import TARGET, Batch, PlannedImage
 from asynckaniko.context.directory import LocalContext
 from asynckaniko.context.source import open_context, read_dockerfile
-from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.settings import Limits
 
 _PRODUCE = "asynckaniko.rootfs.copy_tree:produce"
-PRELOAD = ("asynckaniko.rootfs.copy_tree",)
 _ANYWHERE = {
     "path": "c",
     "exists": True,
@@ -31,6 +29,14 @@ _ANYWHERE = {
 }
 
 
+class Jobs(Protocol):
+    """The part of build.builder.Builder that is used here."""
+
+    async def call(
+        self, function: str, arguments: Mapping[str, Any], *, fds: Sequence[int]
+    ) -> Any: ...
+
+
 class InputDigests:
     """Computes input digests, each once. Files are read by a helper process."""
 
@@ -38,15 +44,13 @@ class InputDigests:
         self,
         batch: Batch,
         environment: Mapping[str, str],
-        jobs: ForkServer,
+        jobs: Jobs,
         *,
-        processes: int,
         disk: CapacityLimiter,
     ) -> None:
         self._batch = batch
         self._environment = environment
         self._jobs = jobs
-        self._processes = CapacityLimiter(processes)
         self._disk = disk
         self._images: dict[str, str] = {}
         self._trees: dict[LocalContext, str] = {}
@@ -127,8 +131,7 @@ class InputDigests:
         }
         unused = os.memfd_create("digest", os.MFD_CLOEXEC)
         try:
-            async with self._processes:
-                result = await self._jobs.call(_PRODUCE, arguments, fds=[unused])
+            result = await self._jobs.call(_PRODUCE, arguments, fds=[unused])
         finally:
             os.close(unused)
         digest: str = result["digest"]

@@ -11,13 +11,12 @@ from typing import TypeAlias
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from asynckaniko.batch.build_image import BatchSink, Builds, LocalBuilds, Workshop
-from asynckaniko.batch.inputs import PRELOAD, InputDigests
+from asynckaniko.batch.inputs import InputDigests
 from asynckaniko.batch.outcome import Outcome, Status
 from asynckaniko.batch.plan import Batch, PlannedImage
 from asynckaniko.batch.requests import Requests, Surroundings, check_here
 from asynckaniko.batch.schedule import Rules, Schedule
 from asynckaniko.batch.state_file import StateFile
-from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import Settings
 from asynckaniko.store.state import StateDirectory
@@ -88,16 +87,9 @@ async def _open(
     async with (
         open_builder(settings) as builder,
         _scratch(settings, disk) as scratch,
-        ForkServer.start(directory=scratch, preload=PRELOAD, namespaces=False) as jobs,
         RegistryClient.of(settings) as registry,
     ):
-        inputs = InputDigests(
-            batch,
-            options.around.environment,
-            jobs,
-            processes=settings.limits.processes,
-            disk=disk,
-        )
+        inputs = InputDigests(batch, options.around.environment, builder, disk=disk)
         workshop = Workshop(
             builder=builder, settings=settings, registry=registry, inputs=inputs, scratch=scratch
         )

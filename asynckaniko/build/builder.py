@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -13,7 +13,7 @@ from contextlib import (
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from anyio import (
     BrokenResourceError,
@@ -286,6 +286,18 @@ class Builder:
                     base_layers=self._base_layers,
                     emit=on_event,
                 )
+
+    async def call(
+        self, function: str, arguments: Mapping[str, Any], *, fds: Sequence[int] = ()
+    ) -> Any:
+        """Run a job with the caller's rights, within the limit on helper processes.
+
+        `function` is one of the helper that reads build contexts; see `ForkServer.call`.
+        """
+        if self._resources is None:
+            raise RuntimeError("a Builder is used inside `async with`")
+        async with self._resources.processes:
+            return await self._resources.outer.call(function, arguments, fds=fds)
 
     async def _keep_within_bounds(self, emit: EventSink) -> None:
         """Remove from the state directory what the settings leave no room for."""
