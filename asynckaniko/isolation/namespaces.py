@@ -18,7 +18,7 @@ from pathlib import Path
 from asynckaniko.errors import HostError
 from asynckaniko.isolation import id_maps, probe, user_namespace
 from asynckaniko.isolation.user_namespace import Entered
-from asynckaniko.linux import capabilities, syscalls
+from asynckaniko.linux import capabilities, memory, syscalls
 from asynckaniko.linux.capabilities import Capability
 
 AUTO, USERNS, SINGLE_ID, NAMESPACES = "auto", "userns", "single-id", "namespaces"
@@ -127,6 +127,7 @@ def _become_pid_1() -> None:
     syscalls.unshare(syscalls.CLONE_NEWPID)
     child = os.fork()
     if child:
+        memory.forget_files()  # nothing is left to do here but to wait
         _, status = os.waitpid(child, 0)
         os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -36,7 +36,7 @@ from typing import Any, NoReturn, TypeAlias
 from asynckaniko.errors import AsynckanikoError, host_error, to_wire
 from asynckaniko.isolation import namespaces
 from asynckaniko.isolation.namespaces import Confinement
-from asynckaniko.linux import processes, syscalls
+from asynckaniko.linux import memory, processes, syscalls
 
 Job: TypeAlias = Callable[[Mapping[str, Any], Sequence[int]], Any]
 
@@ -65,6 +65,7 @@ def main(descriptor: int) -> None:
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": True, **ids}).encode())
+    memory.forget_files()
     server.serve()
 
 

@@ -25,6 +25,8 @@ PR_SET_CHILD_SUBREAPER, PR_CAPBSET_DROP = 36, 24
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 1, 2, 4
 RESOLVE_BENEATH, RESOLVE_IN_ROOT = 8, 16
 
+MADV_DONTNEED = 4
+
 AT_FDCWD = -100
 AT_RECURSIVE, AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW = 0x8000, 0x1000, 0x100
 MOUNT_ATTR_RDONLY = 1
@@ -83,6 +85,12 @@ def openat2(
         # EAGAIN: a rename or mount raced with the walk; the answer may be stale (openat2(2)).
         if code not in {errno.EAGAIN, errno.EINTR}:
             raise OSError(code, os.strerror(code), path)
+
+
+def madvise(start: int, size: int, advice: int) -> None:
+    """Advise the kernel of the pages from address `start` on."""
+    code = _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), advice)
+    _check(code, f"madvise({start:#x}, {size}, {advice})")
 
 
 def unshare(flags: int) -> None:

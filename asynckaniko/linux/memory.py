@@ -1,0 +1,33 @@
+"""Memory that a process has but will hardly need again."""
+
+import re
+from contextlib import suppress
+
+from asynckaniko.linux import syscalls
+
+_MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) r-.p [0-9a-f]+ [0-9a-f:]+ [1-9]")
+_ANONYMOUS = b"Anonymous:"  # pages that are no longer, or never were, a file's
+
+
+def forget_files() -> None:
+    """Let go of pages of files that are mapped to be read: libraries, mostly what loading took.
+
+    A page that is touched after all comes back from the kernel's cache. Mappings with pages of
+    the process's own (relocated, or changed by a debugger) stay. For a process with one thread.
+    """
+    # Thrift only: where /proc hides the mappings, or they are locked in memory, they stay.
+    with suppress(OSError):
+        for start, end in _files():
+            syscalls.madvise(start, end - start, syscalls.MADV_DONTNEED)
+
+
+def _files() -> list[tuple[int, int]]:
+    found = []
+    mapping = None
+    with open("/proc/self/smaps", "rb") as lines:
+        for line in lines:
+            if not line[:1].isupper():
+                mapping = _MAPPING.match(line)
+            elif mapping and line.startswith(_ANONYMOUS) and line.split()[1] == b"0":
+                found.append((int(mapping[1], 16), int(mapping[2], 16)))
+    return found
