@@ -18,6 +18,8 @@ class Limits:
     uploads: int = 8
     processes: int = _CORES + 1
     """Helper processes that unpack, copy or pack at one time (not RUN commands)."""
+    arriving_layers: int = _CORES + 2
+    """Base layers that are unpacked while they are downloaded, each by a helper process."""
     disk_threads: int = 4
     output_line_size: int = 64 * 1024
     """A longer line of a command's output is split."""

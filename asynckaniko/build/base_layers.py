@@ -57,7 +57,11 @@ class BaseLayers:
         """Layers that a mirror sent wrong: they are not taken from mirrors again."""
         self._damaged_copies: set[Path] = set()
         self._verified_copies: set[Path] = set()
-        self._downloads = CapacityLimiter(resources.settings.limits.downloads)
+        limits = resources.settings.limits
+        self._downloads = CapacityLimiter(limits.downloads)
+        # Apart from `processes`: what waits for the network must not keep those that have work to
+        # do from starting.
+        self._unpacks = CapacityLimiter(min(limits.arriving_layers, limits.downloads))
 
     def are_unpacked(self, layers: Sequence[BaseLayer], side: RootfsSide) -> bool:
         """Tell whether every layer lies unpacked in the side's store."""
@@ -80,7 +84,8 @@ class BaseLayers:
     ) -> list[str]:
         """Return the directories of `layers`, base first, ready to be overlay lowers.
 
-        All layers are downloaded and unpacked at once, as far as the limits allow. `below` are the
+        All layers are downloaded and unpacked at once, as far as the limits allow, the largest
+        first: begun last, it would keep one core busy when the others are done. `below` are the
         directories they will lie on. With `keep`, their blobs are stored as well.
 
         Raises:
@@ -94,7 +99,8 @@ class BaseLayers:
 
         with single_error():
             async with create_task_group() as tasks:
-                for position, layer in enumerate(layers):
+                by_size = sorted(enumerate(layers), key=lambda item: -item[1].descriptor.size)
+                for position, layer in by_size:
                     tasks.start_soon(unpack, position, layer)
         directories: list[str] = []
         for position in range(len(layers)):
@@ -148,10 +154,12 @@ class BaseLayers:
                         fds = [file.fileno()]
                         result = await side.work(side.unpack_job, arguments, fds=fds)
                 else:
-                    emit(LayerPullStarted(descriptor.digest, descriptor.size))
-                    result = await self._unpack_while_downloading(
-                        layer, side, arguments, keep, emit
-                    )
+                    async with self._unpacks:
+                        started = time.monotonic()
+                        emit(LayerPullStarted(descriptor.digest, descriptor.size))
+                        result = await self._unpack_while_downloading(
+                            layer, side, arguments, keep, emit
+                        )
                 found = side.layers.add(
                     layer.diff_id,
                     directory,
@@ -179,18 +187,14 @@ class BaseLayers:
         keep: bool,
         emit: EventSink,
     ) -> Any:
-        """Let the bytes flow from the socket through a pipe into the process that unpacks.
-
-        Downloads have a limit of their own: what waits for the network must not keep processes
-        that have work to do from starting.
-        """
+        """Let the bytes flow from the socket through a pipe into the process that unpacks."""
         with open_pipe() as (read_end, write_end), single_error():
             if not keep:
-                async with self._downloads, create_task_group() as tasks:
+                async with create_task_group() as tasks:
                     tasks.start_soon(self._feed, layer, write_end, emit)
                     return await side.call(side.unpack_job, arguments, fds=[read_end])
             with self._resources.blobs.ingest(layer.descriptor.digest) as ingest:
-                async with self._downloads, create_task_group() as tasks:
+                async with create_task_group() as tasks:
                     tasks.start_soon(self._feed, layer, write_end, emit)
                     fds = [read_end, ingest.file]
                     result = await side.call(side.unpack_job, arguments, fds=fds)
