@@ -31,3 +31,12 @@ def _files() -> list[tuple[int, int]]:
             elif mapping and line.startswith(_ANONYMOUS) and line.split()[1] == b"0":
                 found.append((int(mapping[1], 16), int(mapping[2], 16)))
     return found
+
+
+def give_back_free() -> None:
+    """Give what was freed back to the system, from between what is in use too.
+
+    malloc of glibc keeps it where larger and smaller blocks alternate, more and more of it. Other
+    C libraries have no such call, and another malloc.
+    """
+    syscalls.malloc_trim()

@@ -93,6 +93,13 @@ def madvise(start: int, size: int, advice: int) -> None:
     _check(code, f"madvise({start:#x}, {size}, {advice})")
 
 
+def malloc_trim() -> None:
+    """Call malloc_trim(3) with no reserve, where the C library has it."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
 def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), f"unshare({flags:#x})")
 

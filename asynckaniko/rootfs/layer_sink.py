@@ -11,12 +11,15 @@ from errno import EDQUOT, ENOSPC
 from typing import Any, Self
 
 from asynckaniko.errors import HostError, OutOfSpace
+from asynckaniko.linux import memory
 from asynckaniko.rootfs.compression import open_compressor
 
 _THREAD_FROM = 8 << 20
 """Bytes of archive after which a second thread compresses; small layers are done by then."""
 _MOST_WAITING = 4
 """Pieces that may wait for the second thread."""
+_TRIM_AFTER = 64 << 20
+"""Bytes of archive whose compressed pieces, of changing sizes, leave a few MiB of free memory."""
 
 
 class ReaderGone(Exception):
@@ -77,6 +80,7 @@ class LayerSink:
         self._digest = hashlib.sha256()
         self._uncompressed_size = 0
         self._size = 0
+        self._since_trim = 0
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: deque[Future[None]] = deque()
 
@@ -126,6 +130,10 @@ class LayerSink:
     def _compress(self, piece: bytearray) -> None:
         assert self._compressor is not None, "pieces of plain archives are not compressed"
         self._store(self._compressor.compress(piece))
+        self._since_trim += len(piece)
+        if self._since_trim >= _TRIM_AFTER:
+            self._since_trim = 0
+            memory.give_back_free()
 
     def _store(self, data: bytes) -> None:
         if data:

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,3 +95,33 @@ def test_leaving_early_ends_the_second_thread(output: int) -> None:
         assert threading.active_count() == before + 1
 
     assert threading.active_count() == before
+
+
+GROWTH = """
+import os, random
+from asynckaniko.rootfs.layer_sink import LayerSink
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+source = random.Random(3)
+noise = source.randbytes(1 << 20)
+numbers = b"".join(b"%d " % source.randrange(10**9) for _ in range(8000))
+text = numbers[: 1 << 16] * 16
+with LayerSink(os.open(os.devnull, os.O_WRONLY)) as sink:
+    for piece in range(800):
+        sink.write(bytearray(noise if piece % 2 else text))
+        if piece == 200:
+            print(resident())
+    print(resident())
+    sink.finish()
+"""
+
+
+def test_memory_does_not_grow_with_the_size_of_a_layer() -> None:
+    printed = subprocess.check_output([sys.executable, "-c", GROWTH], text=True)
+
+    after_200, after_800 = map(int, printed.split())
+    # Blocks of 1 MiB between blocks of half of it: malloc kept 30 KiB and more of each piece.
+    assert after_800 - after_200 < 10 << 20
