@@ -43,7 +43,7 @@ RUN setsid sleep {mark} & (setsid sh -c '(sleep {mark} &); sleep {mark}' > /dev/
     trap '' TERM HUP INT; nohup sleep {mark} > /dev/null 2>&1 & echo started > /out/daemons
 RUN grep -l '[9]8765' /proc/[0-9]*/cmdline > /out/left; true
 RUN b() {{ [ $1 -gt 0 ] && {{ b $(($1-1)) & b $(($1-1)) & }}; sleep 1000; }}; \\
-    b 9 2> /dev/null & sleep 1; echo bombed > /out/bomb
+    sleep 1 & timer=$!; b 9 2> /dev/null & wait $timer; echo bombed > /out/bomb
 RUN mkdir -p /closed/a/b && echo x > /closed/a/b/c \\
  && chmod 000 /closed/a/b/c /closed/a/b /closed/a && chmod 000 /closed
 RUN mount -t tmpfs none /tmp; echo $? > /out/mount; \\
