@@ -17,6 +17,7 @@ from asynckaniko.cli.commands import main_group
 from asynckaniko.cli.flags import Command
 from asynckaniko.cli.inputs import given
 from asynckaniko.cli.kaniko_flags import DEPRECATED, WITHOUT_EFFECT, executor_flags, read_flags
+from asynckaniko.cli.leaving import QuickExit
 from asynckaniko.cli.main import guarded
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import AsynckanikoError, UsageError
@@ -34,9 +35,11 @@ _SUBCOMMANDS = frozenset({"login", "push", "completion"})
 
 
 def executor(arguments: Sequence[str] | None = None) -> int:
-    """Run kaniko's executor and return the exit status."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    return guarded(lambda: _run(words))
+    """Run kaniko's executor and return the exit status; see `main.main`."""
+    if arguments is not None:
+        return guarded(lambda: _run(list(arguments)))
+    leaving = QuickExit.prepared()
+    return leaving.with_status(guarded(lambda: _run(sys.argv[1:])))
 
 
 def _run(words: list[str]) -> int:

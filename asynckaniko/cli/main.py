@@ -9,6 +9,7 @@ import click
 from click.shell_completion import shell_complete
 
 from asynckaniko.cli.commands import COMPLETE_VARIABLE, PROGRAM, main_group
+from asynckaniko.cli.leaving import QuickExit
 from asynckaniko.cli.report import Interrupted, error_report, exit_code
 from asynckaniko.cli.surroundings import Surroundings
 
@@ -17,9 +18,14 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status. `arguments` default to the process's."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    return guarded(lambda: _run(words))
+    """Run the command line and return the exit status.
+
+    `arguments` default to the process's, which then ends with that status, whatever comes after.
+    """
+    if arguments is not None:
+        return guarded(lambda: _run(list(arguments)))
+    leaving = QuickExit.prepared()
+    return leaving.with_status(guarded(lambda: _run(sys.argv[1:])))
 
 
 def guarded(run: Callable[[], int]) -> int:
