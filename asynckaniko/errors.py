@@ -31,8 +31,10 @@ An error crosses the process boundary of `isolation.fork_server` as its class na
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, ClassVar, Self
+
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

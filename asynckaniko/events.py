@@ -6,10 +6,10 @@ carry the same `step`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from asynckaniko.oci.digest import DiffID, Digest
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

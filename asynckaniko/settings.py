@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from asynckaniko.records import dataclass
 
 _CORES = os.cpu_count() or 1
 

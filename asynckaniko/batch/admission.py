@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from anyio import Event
 from anyio.lowlevel import checkpoint
+
+from asynckaniko.records import dataclass
 
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),

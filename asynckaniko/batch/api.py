@@ -6,7 +6,6 @@ Only this module and those above it need lightkube (the extra `kubernetes`).
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx2
@@ -17,6 +16,7 @@ from lightkube.resources.core_v1 import PodLog
 from lightkube.types import CascadeType
 
 from asynckaniko.errors import HostError, UsageError
+from asynckaniko.records import dataclass
 
 _LOG = logging.getLogger(__name__)
 FAILURES = (httpx2.HTTPError, KeyError)

@@ -1,7 +1,7 @@
 """Build one image of a batch with the Builder that all of them share."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.manifest import Manifest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
+from asynckaniko.records import dataclass
 from asynckaniko.registry.client import RegistryClient, ResolvedImage
 from asynckaniko.settings import Settings
 

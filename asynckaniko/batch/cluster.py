@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ from asynckaniko.batch.api import Api
 from asynckaniko.batch.kubernetes import BATCH_LABEL, CONTAINER, INDEX_ANNOTATION, PLAN_KEY
 from asynckaniko.batch.tasks import ClusterPlan
 from asynckaniko.errors import HostError
+from asynckaniko.records import dataclass
 
 _LOG = logging.getLogger(__name__)
 

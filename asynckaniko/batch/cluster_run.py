@@ -1,7 +1,7 @@
 """Take a plan through a cluster, wave after wave, and tell what became of each image."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from anyio import create_task_group
@@ -23,6 +23,7 @@ from asynckaniko.errors import (
     StepFailed,
     UsageError,
 )
+from asynckaniko.records import dataclass
 
 _KINDS: Mapping[int, type[AsynckanikoError]] = {
     2: InvalidInput,

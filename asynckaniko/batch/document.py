@@ -5,7 +5,7 @@ Scalars keep their text: `3.10` stays `3.10` and is never the number 3.1.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, TypeAlias
 
 from ruamel.yaml import YAML
@@ -13,6 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from asynckaniko.errors import ManifestError
+from asynckaniko.records import dataclass
 
 _MOST_NODES = 100_000
 """Aliases can make a small file unfold to any size."""

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from asynckaniko.batch.bake import is_bake, translate_bake
@@ -32,6 +32,7 @@ from asynckaniko.batch.plain_list import is_list, read_list, translate_list
 from asynckaniko.batch.plan import Batch, PlannedImage
 from asynckaniko.batch.selection import expand_groups, select
 from asynckaniko.batch.variables import expand_node, resolve_variables
+from asynckaniko.records import dataclass
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")

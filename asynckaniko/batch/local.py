@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from asynckaniko.batch.plan import Batch, PlannedImage
 from asynckaniko.batch.requests import Requests, Surroundings, check_here
 from asynckaniko.batch.schedule import Rules, Schedule
 from asynckaniko.batch.state_file import StateFile
+from asynckaniko.records import dataclass
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import Settings
 from asynckaniko.store.state import StateDirectory

@@ -1,12 +1,13 @@
 """What became of each image of a batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from asynckaniko.concurrency import leaves
 from asynckaniko.errors import RegistryRejected, RegistryUnavailable
+from asynckaniko.records import dataclass
 
 
 class Status(StrEnum):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from asynckaniko.batch.manifest import (
     SecretSource,
 )
 from asynckaniko.batch.quantities import parse_cpu, parse_duration, parse_memory
+from asynckaniko.records import dataclass
 
 TARGET = "target:"
 

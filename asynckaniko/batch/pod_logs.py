@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from lightkube.resources.core_v1 import Pod
 from asynckaniko.batch.api import FAILURES, NOT_FOUND, Api, http_error, status_code
 from asynckaniko.batch.kubernetes import BATCH_LABEL, CONTAINER
 from asynckaniko.errors import HostError
+from asynckaniko.records import dataclass
 
 _STREAMS = 64
 """Logs that are read at a time; the next is read from its beginning, so nothing is lost."""

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from asynckaniko.batch.outcome import GOOD, Outcome, Status
 from asynckaniko.concurrency import leaves
 from asynckaniko.errors import AsynckanikoError, CommandFailed
+from asynckaniko.records import dataclass
 
 _NOT_XML = re.compile(r"[^\t\n\x20-\x7e\x85\xa0-\U0010ffff]")
 """Control characters, which XML 1.0 has no way to write."""

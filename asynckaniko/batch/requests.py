@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from asynckaniko.batch.document import Findings
@@ -23,6 +23,7 @@ from asynckaniko.build.request import (
 from asynckaniko.context.options import ContextOptions
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
+from asynckaniko.records import dataclass
 
 INPUT_LABEL = "asynckaniko.input-digest"
 

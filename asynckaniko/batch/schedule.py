@@ -1,7 +1,6 @@
 """The order of a batch: what is built when, what is tried again, and what is not built at all."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from anyio import (
@@ -18,6 +17,7 @@ from asynckaniko.batch.admission import Admission
 from asynckaniko.batch.outcome import Built, Outcome, Status, is_transient
 from asynckaniko.batch.plan import PlannedImage, in_order
 from asynckaniko.errors import StepFailed
+from asynckaniko.records import dataclass
 
 
 class ImageBuilder(Protocol):

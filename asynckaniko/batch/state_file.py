@@ -1,7 +1,7 @@
 """What a batch has done so far, in a file: it survives interruption, kill -9 and reboots."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import orjson
 from asynckaniko.batch.outcome import Built
 from asynckaniko.build.result_files import write_result
 from asynckaniko.errors import UsageError
+from asynckaniko.records import dataclass
 
 _VERSION = 1
 

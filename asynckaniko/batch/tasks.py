@@ -6,7 +6,7 @@ image that it needs is read from the registry, under the first of its tags.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Self
 
 import orjson
@@ -17,6 +17,7 @@ from asynckaniko.batch.manifest import SecretKey
 from asynckaniko.batch.plan import TARGET, Batch, PlannedImage
 from asynckaniko.batch.requests import platforms_of
 from asynckaniko.errors import UsageError
+from asynckaniko.records import dataclass
 
 _VERSION = 1
 PLAN_SIZE = 1 << 20

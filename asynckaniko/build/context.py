@@ -1,6 +1,6 @@
 """BuildRun: everything the stages of one running build share."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, Lock
@@ -17,6 +17,7 @@ from asynckaniko.build.sources import FromArrival, FromDirectory
 from asynckaniko.build.workspace import Resources, Workspace
 from asynckaniko.dockerfile.instructions import Dockerfile
 from asynckaniko.events import EventSink
+from asynckaniko.records import dataclass
 
 if TYPE_CHECKING:
     from asynckaniko.build.caching import StepCache

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from asynckaniko.errors import host_error
 from asynckaniko.isolation.fork_server import ForkServer
 from asynckaniko.isolation.namespaces import AUTO, NAMESPACES, Confinement
 from asynckaniko.linux.locks import try_lock
+from asynckaniko.records import dataclass
 from asynckaniko.settings import Settings
 from asynckaniko.store.cache_mounts import CacheMounts
 from asynckaniko.store.guard import exclusive

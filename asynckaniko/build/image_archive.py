@@ -7,7 +7,6 @@ import hashlib
 import os
 import posixpath
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +20,7 @@ from asynckaniko.oci.config import ImageConfig
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID, Digest
 from asynckaniko.oci.manifest import Manifest
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.compression import open_compressor
 from asynckaniko.rootfs.decompress import decompressed, sniff
 from asynckaniko.rootfs.tar_member import Kind

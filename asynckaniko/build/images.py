@@ -1,7 +1,7 @@
 """Find images and named contexts: what a name in FROM or --from stands for outside the file."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
@@ -15,6 +15,7 @@ from asynckaniko.oci.config import ImageConfig
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
+from asynckaniko.records import dataclass
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.store.base_directory import BaseDirectory, StoredImage
 from asynckaniko.store.layout import LayoutReader

@@ -1,7 +1,7 @@
 """What an image index is made of: images in registries, in OCI layouts, in archives."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.manifest import Index, Manifest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference, Repository
+from asynckaniko.records import dataclass
 from asynckaniko.registry.client import Blob, RegistryClient
 from asynckaniko.settings import Limits
 from asynckaniko.store.blobs import BlobFile

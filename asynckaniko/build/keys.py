@@ -7,7 +7,6 @@ into a key, and why.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from anyio import create_task_group
@@ -24,6 +23,7 @@ from asynckaniko.cache.key import CacheKey, Ingredients
 from asynckaniko.dockerfile.instructions import Add, Copy, Run, StageInstruction, Workdir
 from asynckaniko.dockerfile.run_mounts import BindMount, CacheMount, RunMount, parse_mount
 from asynckaniko.errors import AsynckanikoError
+from asynckaniko.records import dataclass
 
 _Values: TypeAlias = Mapping[str, str | Sequence[str]]
 """Ingredients by name."""

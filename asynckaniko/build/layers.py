@@ -1,7 +1,7 @@
 """Layers of the image that is being built: from its base, or from a step once that is packed."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 from anyio import Event
@@ -11,6 +11,7 @@ from asynckaniko.events import Step
 from asynckaniko.oci import media_types
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID, Digest
+from asynckaniko.records import dataclass
 from asynckaniko.store.blobs import BlobFile, BlobStore, Ingest
 
 _LAYER_TYPES = {

@@ -9,7 +9,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from asynckaniko.errors import HostError, IsolationUnavailable
 from asynckaniko.events import BuildWarning, EventSink
 from asynckaniko.isolation.plain import CHROOT, RUNTIME, check_chroot
 from asynckaniko.isolation.swap_recovery import recover
+from asynckaniko.records import dataclass
 
 if TYPE_CHECKING:
     from asynckaniko.build.sides import RootfsSide

@@ -5,7 +5,7 @@ is found on the way.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from anyio import create_task_group
 from anyio.abc import TaskGroup
@@ -27,6 +27,7 @@ from asynckaniko.dockerfile.parser import parse_trigger
 from asynckaniko.dockerfile.stages import find_base, find_source, find_target, sources_of
 from asynckaniko.errors import AsynckanikoError, DockerfileError, SourceSpan
 from asynckaniko.oci.platform import Platform
+from asynckaniko.records import dataclass
 
 _DEEPEST = 100
 """Stages of which each is FROM the one before."""

@@ -4,7 +4,6 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.manifest import Manifest
 from asynckaniko.oci.reference import Reference, Repository
+from asynckaniko.records import dataclass
 from asynckaniko.registry.client import Blob, RegistryClient
 from asynckaniko.settings import Settings
 from asynckaniko.store.blobs import BlobFile

@@ -1,13 +1,12 @@
 """Recompression: layers of a base get the compression of new ones (--force-compression)."""
 
-from dataclasses import dataclass
-
 from asynckaniko.build.base_layers import LayerBlob
 from asynckaniko.build.context import BuildRun
 from asynckaniko.build.layers import ImageLayer, PendingLayer
 from asynckaniko.build.sources import BaseLayer
 from asynckaniko.oci import media_types
 from asynckaniko.oci.digest import Digest
+from asynckaniko.records import dataclass
 
 _JOB = "asynckaniko.rootfs.recompress:recompress"
 

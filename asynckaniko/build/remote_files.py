@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ from asynckaniko.context.git_url import is_git_url, parse_git_url
 from asynckaniko.context.https import download
 from asynckaniko.context.location import shown
 from asynckaniko.errors import AsynckanikoError, ContextError, CopyFailed, DockerfileError
+from asynckaniko.records import dataclass
 from asynckaniko.store.blobs import Ingest
 
 if TYPE_CHECKING:

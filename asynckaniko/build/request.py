@@ -1,7 +1,7 @@
 """What a caller asks for and gets back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,6 +9,7 @@ from asynckaniko.context.options import ContextOptions
 from asynckaniko.oci.config import ImageConfig
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.manifest import Manifest
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

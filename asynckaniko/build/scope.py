@@ -6,13 +6,14 @@ keeps ENV's value.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from asynckaniko.dockerfile.expansion import expand, expand_heredoc, expand_words
 from asynckaniko.dockerfile.instructions import Arg, Dockerfile, KeyValue
 from asynckaniko.errors import DockerfileError, SourceSpan
 from asynckaniko.oci.platform import Platform
+from asynckaniko.records import dataclass
 
 PROXY_ARGS = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _PROXY_NAMES = frozenset(PROXY_ARGS) | {name.lower() for name in PROXY_ARGS}

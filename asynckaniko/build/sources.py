@@ -1,6 +1,5 @@
 """Where files and bases come from: the nouns a plan is made of."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +10,7 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID
 from asynckaniko.oci.manifest import Manifest
 from asynckaniko.oci.reference import Repository
+from asynckaniko.records import dataclass
 from asynckaniko.store.layout import LayoutReader
 
 Origin: TypeAlias = Repository | LayoutReader

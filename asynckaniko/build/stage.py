@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from anyio import Event
 
@@ -31,6 +31,7 @@ from asynckaniko.events import (
     StepStarted,
 )
 from asynckaniko.oci.config import History, ImageConfig
+from asynckaniko.records import dataclass
 
 _COMMENT = "asynckaniko"
 _PACK = "asynckaniko.rootfs.pack_layer:pack_upper"

@@ -1,6 +1,5 @@
 """StageState: config and variables at one point of a stage, evaluated without touching a file."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from asynckaniko.build.plan import PlannedStage
@@ -8,6 +7,7 @@ from asynckaniko.build.scope import StageScope
 from asynckaniko.build.sources import FromImage
 from asynckaniko.build.steps.metadata import MetadataSteps
 from asynckaniko.oci.config import DEFAULT_PATH, ImageConfig
+from asynckaniko.records import dataclass
 
 if TYPE_CHECKING:
     from asynckaniko.build.context import BuildRun

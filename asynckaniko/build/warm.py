@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +29,7 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
+from asynckaniko.records import dataclass
 from asynckaniko.registry.client import RegistryClient, ResolvedImage
 from asynckaniko.settings import Settings
 from asynckaniko.store.base_directory import BaseDirectory

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from anyio import CapacityLimiter, Lock, move_on_after
@@ -14,6 +14,7 @@ from asynckaniko.build.write_back import WriteBack
 from asynckaniko.errors import HostError, IsolationUnavailable, SourceSpan
 from asynckaniko.isolation.plain import IN_PLACE, PLAIN_MODES, check_in_place, missing_for_files
 from asynckaniko.linux import syscalls
+from asynckaniko.records import dataclass
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import Settings
 from asynckaniko.store.blobs import BlobStore

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import CapacityLimiter, Event, move_on_after
@@ -15,6 +14,7 @@ from asynckaniko.cache.layer_cache import CachedLayer, LayerCache
 from asynckaniko.concurrency import single_error
 from asynckaniko.errors import AsynckanikoError
 from asynckaniko.events import BuildWarning, EventSink
+from asynckaniko.records import dataclass
 from asynckaniko.store.blobs import BlobFile, BlobStore
 from asynckaniko.store.state import StateDirectory
 

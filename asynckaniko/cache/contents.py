@@ -5,12 +5,13 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import orjson
 
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.usage import measure_tree
 from asynckaniko.store.cache_mounts import CacheMounts
 from asynckaniko.store.state import StateDirectory

@@ -6,7 +6,7 @@ kaniko, which have none, are read by their config.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Self
 
@@ -18,6 +18,7 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID, Digest
 from asynckaniko.oci.manifest import Manifest
 from asynckaniko.oci.platform import Platform
+from asynckaniko.records import dataclass
 
 DIFF_ID = "asynckaniko.cache.diff-id"
 CREATED = "org.opencontainers.image.created"

@@ -1,9 +1,9 @@
 """Choose what to remove from a state directory. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from asynckaniko.cache.contents import MOUNT_KINDS, Stored
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,10 @@ context, the value of a secret, the time.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
+
+from asynckaniko.records import dataclass
 
 VERSION = "1"
 """Goes up when the same ingredients would no longer make the same layer."""

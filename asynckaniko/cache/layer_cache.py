@@ -1,6 +1,5 @@
 """LayerCache: what a build asks of a cache, wherever that keeps its layers."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from asynckaniko.cache.key import CacheKey
@@ -9,6 +8,7 @@ from asynckaniko.events import EventSink
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID
 from asynckaniko.oci.reference import Repository
+from asynckaniko.records import dataclass
 from asynckaniko.registry.push import Blob
 from asynckaniko.store.layout import LayoutReader
 

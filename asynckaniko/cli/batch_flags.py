@@ -1,7 +1,7 @@
 """The flags of `asynckaniko batch`: its own, and those of `build` that hold for every image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from asynckaniko.cli.flags import (
     one_of,
     repeated,
 )
+from asynckaniko.records import dataclass
 
 _SHARED = frozenset({"git", "state_dir", "cache_mount_dir", "isolation", "pid"})
 _SHARED_GROUPS = frozenset({"Registries", "What it prints"})

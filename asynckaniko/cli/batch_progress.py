@@ -1,7 +1,7 @@
 """Show many builds on a display that was made for one: every step says whose it is."""
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from asynckaniko.batch.outcome import Outcome, Status
@@ -26,6 +26,7 @@ from asynckaniko.events import (
     StepOutput,
     StepStarted,
 )
+from asynckaniko.records import dataclass
 
 _NAME = "batch"
 

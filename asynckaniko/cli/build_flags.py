@@ -1,12 +1,12 @@
 """The flags of `asynckaniko build`: kaniko's names where it has one, else BuildKit's."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from asynckaniko.cli import flag_groups
 from asynckaniko.cli.flags import Flag, one_of
 from asynckaniko.cli.registry_flags import registries
+from asynckaniko.records import dataclass
 
 CHECK_FORMATS = ("text", "json")
 

@@ -9,7 +9,6 @@ word whatever it looks like, nothing is split at commas. `Command` therefore tur
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from asynckaniko.errors import UsageError
+from asynckaniko.records import dataclass
 
 _TEXT_COLUMN = 36
 """Where the text of the help page begins, right of the flags."""

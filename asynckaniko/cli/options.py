@@ -1,7 +1,7 @@
 """Flags and environment become Settings and BuildRequest: defaults < environment < flags."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal, TypeGuard
 
@@ -32,6 +32,7 @@ from asynckaniko.context.location import shown
 from asynckaniko.errors import InvalidReference, UsageError
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
+from asynckaniko.records import dataclass
 from asynckaniko.settings import Limits, Settings
 
 ProgressMode = Literal["tty", "plain", "json", "quiet", "none", "log"]

@@ -1,6 +1,6 @@
 """What the Pods of a batch are told: the flags about registries and git that were given here."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from asynckaniko.cli.inputs import given, read_pairs
 from asynckaniko.cli.registry_flags import registries
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
+from asynckaniko.records import dataclass
 
 _CERTIFICATES = "registry_certificate"
 _CERTIFICATES_SIZE = 1 << 18

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import IO, Protocol, TypeAlias
 
 from anyio import CancelScope, CapacityLimiter, Event, create_task_group, move_on_after, to_thread
@@ -17,6 +16,7 @@ from anyio import CancelScope, CapacityLimiter, Event, create_task_group, move_o
 from asynckaniko import events
 from asynckaniko.concurrency import single_error
 from asynckaniko.events import StepOutput
+from asynckaniko.records import dataclass
 
 _MOST_QUEUED = 32 << 20
 """Characters of command output that may wait for a slow reader; more is dropped, and said."""

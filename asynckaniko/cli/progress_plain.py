@@ -6,7 +6,7 @@ lines stay together; `#7 ...` marks where another takes over.
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from asynckaniko.cli.labels import (
     count_text,
@@ -43,6 +43,7 @@ from asynckaniko.events import (
     StepOutput,
     StepStarted,
 )
+from asynckaniko.records import dataclass
 
 _SILENCE = 1.0
 """Seconds without a word after which another may take the floor."""

@@ -6,12 +6,13 @@ Read once, at the start; everything below takes values.
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Self
 
 from asynckaniko.cli.flags import parse_bool
 from asynckaniko.errors import UsageError
+from asynckaniko.records import dataclass
 
 KANIKO_DIR = Path("/kaniko")
 """Where pipelines written for kaniko mount credentials and certificates."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from asynckaniko.cli.labels import count_text, short_digest, size_text, step_label
 from asynckaniko.events import (
@@ -23,6 +23,7 @@ from asynckaniko.events import (
     StepOutput,
     StepStarted,
 )
+from asynckaniko.records import dataclass
 
 BASES, UPLOADS = "Base images", "Outputs"
 """Groups of rows beside the stages."""

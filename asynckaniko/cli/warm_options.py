@@ -1,7 +1,7 @@
 """The flags of `asynckaniko warm` and of kaniko's warmer become a WarmRequest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from asynckaniko.cli.inputs import given, read_build_args
 from asynckaniko.cli.options import DisplayOptions, resolve
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
+from asynckaniko.records import dataclass
 from asynckaniko.settings import Settings
 
 _TTL_SECONDS = 336 * 3600.0

@@ -10,7 +10,6 @@ import os
 import posixpath
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISCHR, S_ISREG
 from typing import Any, Protocol
@@ -50,6 +49,7 @@ from asynckaniko.context.location import (
 from asynckaniko.context.options import AskGoogle, ContextOptions, GitOptions
 from asynckaniko.errors import ArchiveError, ContextError, UsageError
 from asynckaniko.events import BuildWarning, EventSink
+from asynckaniko.records import dataclass
 from asynckaniko.settings import Settings
 
 _UNPACK = "asynckaniko.rootfs.unpack_context:unpack_context"

@@ -1,12 +1,12 @@
 """A build context that is a directory of this machine, and the .dockerignore that holds for it."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from asynckaniko.dockerfile.patterns import parse_ignore_file
 from asynckaniko.errors import AsynckanikoError, ContextError
+from asynckaniko.records import dataclass
 
 IGNORE_FILE = ".dockerignore"
 IGNORE_SIZE = 4 << 20

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
@@ -15,6 +14,7 @@ from asynckaniko.context.git_url import GitRepository, check_reference
 from asynckaniko.context.options import GitOptions
 from asynckaniko.errors import ContextError, IntegrityError
 from asynckaniko.events import EventSink
+from asynckaniko.records import dataclass
 from asynckaniko.settings import Retry
 
 _MISSING = re.compile(

@@ -5,10 +5,11 @@ like what it is: a host, a path, a ref.
 """
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from urllib.parse import parse_qsl, unquote
 
 from asynckaniko.errors import ContextError
+from asynckaniko.records import dataclass
 
 _GIT = re.compile(r"git://|ssh://|git@[^/:]+:|https?://[^?#]+\.git/?(?:[?#].*)?$", re.DOTALL)
 _SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:([^?#]+)")

@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -24,6 +23,7 @@ from asynckaniko.context.attempts import Attempts, Transient
 from asynckaniko.context.location import shown
 from asynckaniko.errors import ContextError, IntegrityError, UsageError
 from asynckaniko.events import EventSink
+from asynckaniko.records import dataclass
 from asynckaniko.settings import Retry
 
 _MOST_REDIRECTS = 10

@@ -1,12 +1,12 @@
 """What the value of `--context` or `--build-context` names, before anything is opened."""
 
 import re
-from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from asynckaniko.context.git_url import GitRepository, is_git_url, parse_git_url
 from asynckaniko.errors import ContextError
+from asynckaniko.records import dataclass
 
 _DEFAULT_KEY = "context.tar.gz"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")

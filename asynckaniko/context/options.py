@@ -5,9 +5,11 @@ configuration.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TypeAlias
+
+from asynckaniko.records import dataclass
 
 PULL_SCHEMES = ("https", "http", "ssh", "git")
 AskGoogle: TypeAlias = Callable[[Path], Awaitable[tuple[str, float]]]

@@ -1,11 +1,11 @@
 """Open what `--context` and `--dockerfile` name, where that is a directory of this machine."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from asynckaniko.context.directory import LocalContext, open_directory, read_small_file
 from asynckaniko.context.location import Directory, parse_location
 from asynckaniko.errors import ContextError
+from asynckaniko.records import dataclass
 
 DEFAULT_DOCKERFILE = "Dockerfile"
 

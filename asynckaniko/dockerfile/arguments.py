@@ -1,7 +1,6 @@
 """What is written behind a keyword, with the checks that many instructions share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypedDict
 
 from asynckaniko.dockerfile.blanks import SPACES
@@ -9,6 +8,7 @@ from asynckaniko.dockerfile.flags import FlagKind, Flags, read_flags
 from asynckaniko.dockerfile.lexer import LogicalLine
 from asynckaniko.dockerfile.statements import json_array
 from asynckaniko.errors import DockerfileError, SourceSpan
+from asynckaniko.records import dataclass
 
 _SWITCH, _TEXT, _LIST = FlagKind.SWITCH, FlagKind.TEXT, FlagKind.LIST
 _FLAGS: Mapping[str, Mapping[str, FlagKind]] = {

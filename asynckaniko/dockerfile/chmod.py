@@ -5,10 +5,10 @@ of whom it concerns but not the sticky bit, `o+s` and `o+t` do nothing.
 """
 
 import re
-from dataclasses import dataclass
 
 from asynckaniko.dockerfile.wording import shown
 from asynckaniko.errors import DockerfileError
+from asynckaniko.records import dataclass
 
 _EVERYONE = 0o6777
 _STICKY = 0o1000

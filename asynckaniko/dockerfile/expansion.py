@@ -8,7 +8,6 @@ Errors here have no span: the caller knows the line.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -16,6 +15,7 @@ from asynckaniko.dockerfile import shell_patterns
 from asynckaniko.dockerfile.blanks import SPACE_RUN
 from asynckaniko.dockerfile.wording import shown
 from asynckaniko.errors import DockerfileError
+from asynckaniko.records import dataclass
 
 Lookup: TypeAlias = Callable[[str], str | None]
 """Gives the value of a variable, None when it is not set."""

@@ -5,10 +5,11 @@ Which flags an instruction knows is a table in `interpret`; here is how they are
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from asynckaniko.dockerfile.wording import hint, shown
 from asynckaniko.errors import DockerfileError
+from asynckaniko.records import dataclass
 
 
 class FlagKind(enum.Enum):

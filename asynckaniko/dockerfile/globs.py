@@ -4,11 +4,10 @@
 ignore files know `**` besides.
 """
 
-from dataclasses import dataclass
-
 from asynckaniko.dockerfile.wildcards import Gap, Step, joined
 from asynckaniko.dockerfile.wording import shown
 from asynckaniko.errors import DockerfileError
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

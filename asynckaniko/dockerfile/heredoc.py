@@ -5,12 +5,12 @@ with one of those.
 """
 
 import re
-from dataclasses import dataclass
 
 from asynckaniko.dockerfile.expansion import split_words
 from asynckaniko.dockerfile.instructions import Heredoc
 from asynckaniko.dockerfile.statements import json_array, split_statement
 from asynckaniko.errors import DockerfileError
+from asynckaniko.records import dataclass
 
 _OPENING = re.compile(r"(\d*)<<(-?)[\t\n\f\r ]*([^<]*)", re.ASCII)
 _LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)

@@ -4,10 +4,11 @@ Dockerfile reference; BuildKit's frontend/dockerfile/instructions is the model f
 Words keep their quotes and variables: `expansion` resolves them when a stage is evaluated.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from asynckaniko.errors import SourceSpan
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

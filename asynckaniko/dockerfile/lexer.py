@@ -7,13 +7,14 @@ moment: they are far above what a real one needs.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from asynckaniko.dockerfile.blanks import SPACES
 from asynckaniko.dockerfile.heredoc import Opening, openings
 from asynckaniko.dockerfile.instructions import Directives, Heredoc
 from asynckaniko.dockerfile.wording import shown
 from asynckaniko.errors import DockerfileError, SourceSpan
+from asynckaniko.records import dataclass
 
 LARGEST_FILE = 16 << 20
 LONGEST_LINE = 65535

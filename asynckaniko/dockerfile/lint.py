@@ -6,7 +6,7 @@ would grow without bounds when it is built (`growth`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from asynckaniko.dockerfile.growth import Growth
 from asynckaniko.dockerfile.instructions import (
@@ -30,6 +30,7 @@ from asynckaniko.dockerfile.parser import parse_trigger, parse_until_error
 from asynckaniko.dockerfile.patterns import PatternMatcher
 from asynckaniko.dockerfile.stages import find_base, find_target, needed_stages
 from asynckaniko.errors import DockerfileError, SourceSpan
+from asynckaniko.records import dataclass
 
 _MOST_LINES = 10
 _CHECK_ARG = "BUILDKIT_DOCKERFILE_CHECK"

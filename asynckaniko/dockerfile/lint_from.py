@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from asynckaniko.dockerfile.expansion import Expansion, trace
@@ -10,6 +10,7 @@ from asynckaniko.dockerfile.instructions import Dockerfile, From
 from asynckaniko.dockerfile.lint_options import Findings
 from asynckaniko.dockerfile.wording import hint, shown
 from asynckaniko.errors import DockerfileError
+from asynckaniko.records import dataclass
 
 _COMPONENT = "[a-z0-9]+(?:(?:\\.|__?|-+)[a-z0-9]+)*"
 _HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?"

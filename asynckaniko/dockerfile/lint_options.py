@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Self
 
 from asynckaniko.dockerfile.instructions import Warning
 from asynckaniko.dockerfile.wording import hint, shown
 from asynckaniko.errors import DockerfileError, SourceSpan
+from asynckaniko.records import dataclass
 
 RULES = {
     "StageNameCasing": "Stage names should be lowercase",

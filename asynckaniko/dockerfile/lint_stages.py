@@ -6,7 +6,7 @@ It knows of a base image what it is told. Nothing is read or fetched.
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from asynckaniko.dockerfile.expansion import expand, expand_heredoc, expand_words
 from asynckaniko.dockerfile.growth import Growth
@@ -37,6 +37,7 @@ from asynckaniko.dockerfile.run_mounts import parse_mount
 from asynckaniko.dockerfile.values import parse_port
 from asynckaniko.dockerfile.wording import nearest, shown
 from asynckaniko.errors import SourceSpan
+from asynckaniko.records import dataclass
 
 _NEVER_IN_ENVIRONMENT = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"})
 _SECRET = re.compile(

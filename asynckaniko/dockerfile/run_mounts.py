@@ -10,11 +10,11 @@ Errors here have no span: the caller knows the line.
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from asynckaniko.dockerfile.wording import hint, shown
 from asynckaniko.errors import DockerfileError
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

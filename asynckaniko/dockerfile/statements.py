@@ -5,7 +5,6 @@ The forms are those of BuildKit's frontend/dockerfile/parser. Words keep quotes 
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 import orjson
@@ -13,6 +12,7 @@ import orjson
 from asynckaniko.dockerfile.blanks import BLANK_RUN, SPACES
 from asynckaniko.dockerfile.wording import shown
 from asynckaniko.errors import DockerfileError
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ Errors here have no span: the caller knows the line.
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 
 from asynckaniko.dockerfile.wording import hint, shown
 from asynckaniko.errors import DockerfileError
+from asynckaniko.records import dataclass
 
 _UNITS = {
     "ns": 1,

@@ -4,13 +4,14 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NoReturn, Protocol
 
 from asynckaniko.errors import StepFailed
 from asynckaniko.isolation import rlimits
 from asynckaniko.linux import capabilities, processes, seccomp
 from asynckaniko.linux.accounts import Accounts, Identity, UnknownAccount
+from asynckaniko.records import dataclass
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126

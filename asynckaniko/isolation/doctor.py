@@ -3,7 +3,6 @@
 import os
 import platform
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from asynckaniko.errors import HostError, IsolationUnavailable
@@ -19,6 +18,7 @@ from asynckaniko.isolation.namespaces import (
 )
 from asynckaniko.isolation.plain import CHROOT, IN_PLACE, PLAIN_MODES
 from asynckaniko.linux import capabilities
+from asynckaniko.records import dataclass
 
 _MODULES = ("asynckaniko.isolation.probe", "asynckaniko.isolation.rehearsal")
 _CHECK = "asynckaniko.isolation.probe:check_state_directory"

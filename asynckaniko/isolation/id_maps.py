@@ -5,8 +5,9 @@ that must not be what it seems is 0: ns-root should own nothing outside.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from asynckaniko.records import dataclass
 
 Range: TypeAlias = tuple[int, int, int]
 """First id inside, first id outside, count; a line of uid_map (user_namespaces(7))."""

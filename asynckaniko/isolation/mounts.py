@@ -8,13 +8,13 @@ import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from asynckaniko.errors import StepFailed
 from asynckaniko.isolation.stub_layer import copy_metadata
 from asynckaniko.linux import owners, syscalls
 from asynckaniko.linux.overlay import mount_overlay
+from asynckaniko.records import dataclass
 
 _LOCKABLE = {
     os.ST_NOSUID: syscalls.MS_NOSUID,

@@ -12,7 +12,6 @@ Documentation: pid_namespaces(7), mount_namespaces(7).
 import errno
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 
 from asynckaniko.errors import HostError
@@ -20,6 +19,7 @@ from asynckaniko.isolation import id_maps, probe, user_namespace
 from asynckaniko.isolation.user_namespace import Entered
 from asynckaniko.linux import capabilities, memory, syscalls
 from asynckaniko.linux.capabilities import Capability
+from asynckaniko.records import dataclass
 
 AUTO, USERNS, SINGLE_ID, NAMESPACES = "auto", "userns", "single-id", "namespaces"
 NONE = "none"

@@ -14,7 +14,6 @@ import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from asynckaniko.errors import HostError
@@ -23,6 +22,7 @@ from asynckaniko.isolation.mounts import Bench, Prepared
 from asynckaniko.isolation.stub_layer import StubLayer, copy_metadata
 from asynckaniko.linux import owners, syscalls
 from asynckaniko.linux.overlay import MOST_LOWERS, mount_overlay
+from asynckaniko.records import dataclass
 
 _NODES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEV_LINKS = {

@@ -10,7 +10,6 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from asynckaniko.errors import StepFailed
@@ -19,6 +18,7 @@ from asynckaniko.isolation.stub_layer import locate
 from asynckaniko.isolation.swap_journal import Kind
 from asynckaniko.linux import syscalls
 from asynckaniko.linux.relocate import copy, discard, move
+from asynckaniko.records import dataclass
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -10,12 +10,13 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any, Self
 
 from asynckaniko.linux.locks import create_locked, try_lock
 from asynckaniko.linux.relocate import discard
+from asynckaniko.records import dataclass
 
 _SUFFIX = ".journal"
 _UNFINISHED = ".new"

@@ -31,7 +31,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ from asynckaniko.isolation.swap_journal import (
 )
 from asynckaniko.isolation.swap_recovery import open_real, put_back, remove_missing
 from asynckaniko.linux.relocate import move
+from asynckaniko.records import dataclass
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

@@ -8,7 +8,6 @@ import json  # noqa: TID251  talk between two processes of this module, before a
 import os
 import pwd
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +15,7 @@ from asynckaniko.errors import HostError, from_wire, to_wire
 from asynckaniko.isolation import id_maps, probe
 from asynckaniko.isolation.id_maps import IdMap, Range
 from asynckaniko.linux import syscalls
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ calls of 32-bit programs that have ids of 16 bits are apart, as `chown16` and so
 
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from asynckaniko.records import dataclass
 
 _EVERYWHERE = {
     "pidfd_send_signal": (424,),

@@ -8,9 +8,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from asynckaniko.linux import syscalls
+from asynckaniko.records import dataclass
 
 _MOST_BYTES = 1 << 20
 _HIGHEST_ID = 2**31 - 1

@@ -6,9 +6,9 @@ import fcntl
 import os
 import select
 import struct
-from dataclasses import dataclass
 
 from asynckaniko.linux import abi
+from asynckaniko.records import dataclass
 
 _RECEIVE, _SEND, _IS_VALID = 0xC0502100, 0xC0182101, 0x40082102
 """SECCOMP_IOCTL_NOTIF_*"""

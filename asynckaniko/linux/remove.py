@@ -1,8 +1,9 @@
 """Delete an entry of a directory, however deep it is and whatever its modes say."""
 
 import os
-from dataclasses import dataclass
 from errno import ENOENT
+
+from asynckaniko.records import dataclass
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

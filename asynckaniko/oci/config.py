@@ -5,7 +5,7 @@ Fields that we do not know are kept: a base image's config passes through a buil
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from asynckaniko.errors import IntegrityError, InvalidReference
 from asynckaniko.oci.digest import DiffID, Digest
 from asynckaniko.oci.documents import read_object
 from asynckaniko.oci.platform import Platform
+from asynckaniko.records import dataclass
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

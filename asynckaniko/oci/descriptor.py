@@ -1,12 +1,13 @@
 """Descriptor: how one piece of content refers to another (image-spec descriptor.md)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Self
 
 from asynckaniko.errors import IntegrityError, InvalidReference
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.platform import Platform
+from asynckaniko.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Manifest and index: which blobs make an image (image-spec manifest.md, image-index.md)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Self
 
 import orjson
@@ -12,6 +12,7 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.documents import read_object
 from asynckaniko.oci.platform import Platform
+from asynckaniko.records import dataclass
 
 _LIMIT = 4 << 20
 _MOST_ENTRIES = 4096

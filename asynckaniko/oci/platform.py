@@ -1,10 +1,10 @@
 """Platform: os/architecture[/variant] (image-spec image-index.md, containerd's platforms)."""
 
 import platform as host_platform
-from dataclasses import dataclass
 from typing import Any, Self
 
 from asynckaniko.errors import InvalidReference
+from asynckaniko.records import dataclass
 
 _ARCHITECTURES = {
     "x86_64": "amd64",

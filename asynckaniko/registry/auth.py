@@ -6,7 +6,6 @@ for all who wait, and renewed before they expire: an upload may last longer than
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +16,7 @@ from yarl import URL
 from asynckaniko.concurrency import SingleFlight
 from asynckaniko.errors import RegistryError, Unauthorized
 from asynckaniko.events import EventSink
+from asynckaniko.records import dataclass
 from asynckaniko.registry.bodies import Body
 from asynckaniko.registry.credentials import Credential, Credentials, Secret
 from asynckaniko.registry.endpoints import Endpoint, is_link_local, is_loopback

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from math import inf
 from typing import cast
 
@@ -11,6 +10,7 @@ from aiohttp.payload import Payload
 from anyio import CancelScope, Event, current_time, move_on_after
 
 from asynckaniko.errors import IntegrityError
+from asynckaniko.records import dataclass
 from asynckaniko.settings import Retry
 
 _PIECE = 64 * 1024

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from anyio import CapacityLimiter, to_thread
 
 from asynckaniko.errors import UsageError
 from asynckaniko.oci.reference import DOCKER_HUB
+from asynckaniko.records import dataclass
 from asynckaniko.registry.endpoints import canonical_host
 
 _HUB_KEY = "https://index.docker.io/v1/"

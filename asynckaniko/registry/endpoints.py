@@ -7,7 +7,6 @@ https where that turns out to be spoken) or is this machine (https, then http, a
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +15,7 @@ from yarl import URL
 
 from asynckaniko.errors import UsageError
 from asynckaniko.oci.reference import DOCKER_HUB, Repository
+from asynckaniko.records import dataclass
 from asynckaniko.settings import RegistryOptions
 
 _HUB_HOST = "registry-1.docker.io"

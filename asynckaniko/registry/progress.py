@@ -1,10 +1,11 @@
 """How far a transfer is, told not too often."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from asynckaniko.events import BlobProgress, EventSink
 from asynckaniko.oci.descriptor import Descriptor
+from asynckaniko.records import dataclass
 
 _PAUSE_SECONDS = 0.5
 

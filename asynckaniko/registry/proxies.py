@@ -7,12 +7,12 @@ port.
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 from yarl import URL
 
 from asynckaniko.errors import UsageError
+from asynckaniko.records import dataclass
 from asynckaniko.registry.endpoints import is_link_local, is_loopback
 from asynckaniko.settings import RegistryOptions
 

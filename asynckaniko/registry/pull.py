@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 
 from anyio import CapacityLimiter, create_task_group
 from anyio.abc import TaskGroup
@@ -22,6 +21,7 @@ from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.manifest import Index, Manifest
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference, Repository
+from asynckaniko.records import dataclass
 from asynckaniko.registry.download import Downloads, Hasher, Stretch
 from asynckaniko.registry.endpoints import Endpoint, Endpoints
 from asynckaniko.registry.retry import Clock

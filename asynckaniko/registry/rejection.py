@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from yarl import URL
 
 from asynckaniko.errors import BlobUnknown, NotFound, RegistryRejected, Unauthorized
+from asynckaniko.records import dataclass
 
 _LONGEST_DETAIL = 800
 _BLOB_UNKNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})

@@ -8,7 +8,6 @@ not come back together. Where the server names a time, that time is kept.
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -16,6 +15,7 @@ import anyio
 
 from asynckaniko.errors import RegistryError, RegistryRejected, RegistryUnavailable
 from asynckaniko.events import EventSink, RequestRetried
+from asynckaniko.records import dataclass
 from asynckaniko.settings import Retry
 
 _LATER = frozenset({408, 425, 429, 499})

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import inf
 
 import anyio
@@ -11,6 +11,7 @@ from yarl import URL
 
 from asynckaniko.errors import RegistryError, RegistryUnavailable
 from asynckaniko.events import EventSink
+from asynckaniko.records import dataclass
 from asynckaniko.registry.auth import Access, Authenticator, parse_challenges
 from asynckaniko.registry.bodies import Body
 from asynckaniko.registry.endpoints import Endpoint

@@ -5,7 +5,7 @@ relative, on another host, or wrong about the scheme.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from anyio import move_on_after
 from multidict import CIMultiDictProxy
@@ -23,6 +23,7 @@ from asynckaniko.events import EventSink
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.reference import Repository
+from asynckaniko.records import dataclass
 from asynckaniko.registry.bodies import Body
 from asynckaniko.registry.endpoints import Endpoint
 from asynckaniko.registry.transport import Reply, Request, Transport

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from asynckaniko.errors import IntegrityError, RegistryError
+from asynckaniko.records import dataclass
 from asynckaniko.registry.bodies import Body, Outgoing, Pace, SourceFailed
 from asynckaniko.registry.endpoints import Direction, TlsIdentity, is_link_local
 from asynckaniko.registry.failures import translate

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISGID, S_ISREG, S_ISSOCK
 
 from asynckaniko.dockerfile.chmod import Chmod
@@ -11,6 +10,7 @@ from asynckaniko.dockerfile.patterns import PatternMatcher
 from asynckaniko.errors import CopyFailed
 from asynckaniko.linux import owners
 from asynckaniko.linux.owners import Links
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.copy_plan import GivenFile
 from asynckaniko.rootfs.copy_sources import PickedDirectory, PickedFile, SourceView
 from asynckaniko.rootfs.listed.tree import ListedTree

@@ -4,10 +4,11 @@ Reference: dockerfile reference "COPY"; tonistiigi/fsutil copy.go prepareTargetD
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Self, TypeAlias
 
 from asynckaniko.errors import CopyFailed
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.copy_sources import PickedDirectory, PickedFile
 
 

@@ -8,13 +8,13 @@ tonistiigi/fsutil copy.ResolveWildcards.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from stat import S_ISDIR
 from typing import TypeAlias
 
 from asynckaniko.dockerfile.patterns import PatternMatcher, has_wildcard, match_path
 from asynckaniko.dockerfile.wording import hint
 from asynckaniko.errors import CopyFailed
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.trees import Tree
 
 _PIVOT = "/./"

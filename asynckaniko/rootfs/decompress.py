@@ -9,12 +9,12 @@ import bz2
 import lzma
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from isal import igzip_lib
 
 from asynckaniko.errors import ArchiveError
+from asynckaniko.records import dataclass
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -10,10 +10,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from asynckaniko.linux import owners
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.paths import RootFS
 from asynckaniko.rootfs.trees import open_tree
 

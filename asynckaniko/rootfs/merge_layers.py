@@ -6,10 +6,11 @@ is not known here, and so does what a deletion hides when something new is made 
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from asynckaniko.errors import ArchiveError
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.layer_sink import LayerSink
 from asynckaniko.rootfs.layer_stream import LayerStream
 from asynckaniko.rootfs.listed.index import Entry, read_entries

@@ -1,8 +1,9 @@
 """What the tar reader yields: one entry of an archive, and how much an archive may hold."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+from asynckaniko.records import dataclass
 
 
 class Kind(Enum):

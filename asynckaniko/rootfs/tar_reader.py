@@ -10,9 +10,10 @@ would rename or resize every entry is refused.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from asynckaniko.errors import ArchiveError
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs import tar_header, tar_sparse
 from asynckaniko.rootfs.decompress import ReadChunk
 from asynckaniko.rootfs.tar_header import BLOCK, show

@@ -5,10 +5,10 @@ record) and 1.0 (text before the content).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from asynckaniko.errors import ArchiveError
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs import tar_header
 from asynckaniko.rootfs.tar_header import BLOCK
 

@@ -17,7 +17,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -29,6 +28,7 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.manifest import Index, Manifest
 from asynckaniko.oci.platform import Platform
+from asynckaniko.records import dataclass
 from asynckaniko.store.layout import MARKER, REF_NAME, LayoutReader
 
 _DEEPEST_INDEX = 3

@@ -17,11 +17,11 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from errno import EACCES, ELOOP
 from pathlib import Path
 
 from asynckaniko.errors import HostError
+from asynckaniko.records import dataclass
 from asynckaniko.store.map_record import map_of
 from asynckaniko.store.state import StateDirectory
 

@@ -1,13 +1,13 @@
 """LayerStore: unpacked layers, each a directory that serves as an overlay lower, by diffID."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from asynckaniko.oci.digest import DiffID
+from asynckaniko.records import dataclass
 from asynckaniko.store.guard import shared
 
 

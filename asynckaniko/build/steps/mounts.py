@@ -5,7 +5,7 @@ import os
 import posixpath
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from asynckaniko.dockerfile.run_mounts import (
 )
 from asynckaniko.errors import StepFailed
 from asynckaniko.linux.locks import try_lock
+from asynckaniko.records import dataclass
 
 if TYPE_CHECKING:
     from asynckaniko.build.stage import StageRun

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from asynckaniko.dockerfile.instructions import Run
 from asynckaniko.errors import CommandFailed, DockerfileError, StepFailed
 from asynckaniko.events import BuildWarning, EventSink, Step, StepOutput
 from asynckaniko.isolation.output import relay
+from asynckaniko.records import dataclass
 
 if TYPE_CHECKING:
     from asynckaniko.build.stage import StageRun

@@ -1,7 +1,7 @@
 """Transfer: a COPY or ADD with its words expanded, before anything is read or written."""
 
 import posixpath
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from asynckaniko.build.contexts import arrived
@@ -15,6 +15,7 @@ from asynckaniko.build.remote_files import (
 from asynckaniko.build.sources import FromDirectory, FromScratch, Settled, Source
 from asynckaniko.dockerfile.instructions import Add, Copy, Heredoc
 from asynckaniko.errors import DockerfileError, SourceSpan
+from asynckaniko.records import dataclass
 
 if TYPE_CHECKING:
     from asynckaniko.build.state import StageState

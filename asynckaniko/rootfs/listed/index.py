@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from asynckaniko.errors import HostError
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.tar_member import Kind, Member
 from asynckaniko.rootfs.tar_reader import TarReader
 

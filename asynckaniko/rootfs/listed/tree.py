@@ -4,12 +4,13 @@ import errno
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG
 from typing import Protocol
 
 from asynckaniko.linux.accounts import Accounts, look_up_owner
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.paths import DEEPEST, MOST_LINKS, Place, split_path
 from asynckaniko.rootfs.tar_member import Kind
 from asynckaniko.rootfs.walk import Visitor

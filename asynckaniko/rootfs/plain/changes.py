@@ -1,9 +1,9 @@
 """Compare two listings of a tree, as a layer says it (image-spec layer.md, "Change Types")."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 
+from asynckaniko.records import dataclass
 from asynckaniko.rootfs.plain.listing import Listing, is_directory
 
 

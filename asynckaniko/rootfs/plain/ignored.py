@@ -3,9 +3,10 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any, Self
+
+from asynckaniko.records import dataclass
 
 _MOUNT_POINT = 4
 """The field of /proc/self/mountinfo (proc_pid_mountinfo(5))."""
