@@ -86,6 +86,11 @@ class RegistryOptions:
     user_agent: str = "asynckaniko"
     chunk_size: int = 0
     """Bytes of one PATCH; 0 sends a blob as one streamed request."""
+    early_size: int = 64 << 20
+    """Bytes of a compressed layer from which its upload begins while the rest is being packed.
+
+    Lower, and more is sent in vain of what the registry turns out to have.
+    """
     ignore_immutable_tags: bool = False
     """Take a refusal to overwrite an immutable tag for success."""
     https_proxy: str = field(default="", repr=False)

@@ -9,7 +9,7 @@ from anyio import Event, create_task_group, to_thread
 
 from asynckaniko.build.base_layers import LayerBlob
 from asynckaniko.build.context import BuildRun
-from asynckaniko.build.layers import ImageLayer
+from asynckaniko.build.layers import ImageLayer, PendingLayer
 from asynckaniko.build.recompression import RecompressedLayer, Recompression
 from asynckaniko.build.request import (
     BuildResult,
@@ -30,6 +30,7 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID, Digest
 from asynckaniko.oci.manifest import Manifest
 from asynckaniko.oci.reference import Reference, Repository
+from asynckaniko.registry.early_upload import EarlyUpload
 from asynckaniko.registry.push import Blob
 from asynckaniko.store.archive import write_archive
 from asynckaniko.store.blobs import MemoryBlob
@@ -81,7 +82,6 @@ class Exporter:
     async def _push_layer(
         self, repository: Repository, layer: ImageLayer | RecompressedLayer, done: Event
     ) -> None:
-        blob: Blob
         mount_from: tuple[Repository, ...] = ()
         if isinstance(layer, BaseLayer):
             blob = LayerBlob(layer, self._run.base_layers, self._run.emit)
@@ -91,18 +91,37 @@ class Exporter:
             if media_types.is_foreign(layer.descriptor.media_type):
                 done.set()
                 return
+            await self._push_blob(repository, blob, mount_from)
         else:
-            blob = (await layer.packed()).blob
-        await self._push_blob(repository, blob, mount_from)
+            await self._push_pending(repository, layer)
         done.set()
 
+    async def _push_pending(self, repository: Repository, layer: PendingLayer) -> None:
+        """Push a layer of this build; a large one begins to travel while it is being packed."""
+
+        async def complete() -> Descriptor:
+            return (await layer.packed()).descriptor
+
+        registry, emit = self._run.resources.registry, self._run.emit
+        growing = await layer.growing()
+        async with registry.upload_early(repository, emit=emit) as early:
+            if growing is not None:
+                await early.follow(growing, complete)
+            blob = (await layer.packed()).blob
+            await self._push_blob(repository, blob, early=early)
+
     async def _push_blob(
-        self, repository: Repository, blob: Blob, mount_from: tuple[Repository, ...] = ()
+        self,
+        repository: Repository,
+        blob: Blob,
+        mount_from: tuple[Repository, ...] = (),
+        *,
+        early: EarlyUpload | None = None,
     ) -> None:
-        started = time.monotonic()
+        started = (early and early.began) or time.monotonic()
         emit = self._run.emit
         route = await self._run.resources.registry.push_blob(
-            repository, blob, mount_from=mount_from, emit=emit
+            repository, blob, mount_from=mount_from, early=early, emit=emit
         )
         target = blob.descriptor
         seconds = time.monotonic() - started

@@ -13,6 +13,7 @@ from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import DiffID, Digest
 from asynckaniko.records import dataclass
 from asynckaniko.store.blobs import BlobFile, BlobStore, Ingest
+from asynckaniko.store.growing import GrowingBlob
 
 _LAYER_TYPES = {
     "gzip": media_types.OCI_LAYER_GZIP,
@@ -38,10 +39,25 @@ class PendingLayer:
 
     _packed: PackedLayer | None = field(default=None, kw_only=True)
     _ready: Event = field(default_factory=Event, kw_only=True)
+    _growing: GrowingBlob | None = field(default=None, kw_only=True)
+    _begun: Event = field(default_factory=Event, kw_only=True)
+
+    def begin(self, growing: GrowingBlob) -> None:
+        """Tell those who wait where the layer is being packed to."""
+        self._growing = growing
+        self._begun.set()
 
     def fill(self, packed: PackedLayer) -> None:
         self._packed = packed
+        self._begun.set()
         self._ready.set()
+        if self._growing is not None:
+            self._growing.finish()
+
+    async def growing(self) -> GrowingBlob | None:
+        """Wait until packing begins; None if nothing was known of the layer before its end."""
+        await self._begun.wait()
+        return self._growing
 
     async def packed(self) -> PackedLayer:
         """Wait until the layer is packed."""
@@ -79,6 +95,10 @@ class LayerFiles:
 
     def new(self) -> Ingest:
         return self._files.enter_context(self._blobs.ingest())
+
+    def growing(self, ingest: Ingest) -> GrowingBlob:
+        """Follow a file that is being packed into."""
+        return self._blobs.growing(ingest)
 
     def packed(self, ingest: Ingest, result: dict[str, Any]) -> PackedLayer:
         """Read what a packing job says about the file it filled."""

@@ -6,16 +6,18 @@ from typing import Any
 
 from asynckaniko.build.base_layers import LayerBlob
 from asynckaniko.build.context import BuildRun
-from asynckaniko.build.layers import ImageLayer, PackedLayer
+from asynckaniko.build.layers import ImageLayer, PackedLayer, StepLayer
 from asynckaniko.build.sources import BaseLayer
 
 _JOB = "asynckaniko.rootfs.merge_layers:merge_layers"
 
 
 async def merge(
-    run: BuildRun, layers: Sequence[ImageLayer], *, is_on_others: bool
+    run: BuildRun, layers: Sequence[ImageLayer], merged: StepLayer, *, is_on_others: bool
 ) -> tuple[PackedLayer, float]:
     """Make one layer of `layers`, the lowest first, and tell how many seconds it took.
+
+    Whoever waits for `merged` is told when it begins to grow; the caller fills it.
 
     `is_on_others`: the image has layers below, in which deletions may mean something.
 
@@ -27,6 +29,7 @@ async def merge(
     started = time.monotonic()
     limits = run.resources.settings.limits
     ingest, contents = run.layer_files.new(), run.layer_files.new()
+    merged.begin(run.layer_files.growing(ingest))
     arguments = {
         "layers": found,
         "is_on_others": is_on_others,

@@ -43,6 +43,7 @@ class Recompression:
         run = self._run
         path = await LayerBlob(layer, run.base_layers, run.emit).path()
         ingest = run.layer_files.new()
+        place.begin(run.layer_files.growing(ingest))
         arguments = {
             "digest": layer.descriptor.digest,
             "size": layer.descriptor.size,

@@ -32,6 +32,7 @@ from asynckaniko.events import (
 )
 from asynckaniko.oci.config import History, ImageConfig
 from asynckaniko.records import dataclass
+from asynckaniko.store.blobs import Ingest
 
 _COMMENT = "asynckaniko"
 _PACK = "asynckaniko.rootfs.pack_layer:pack_upper"
@@ -146,7 +147,7 @@ class StageRun:
     async def _merge(
         self, layers: Sequence[ImageLayer], merged: StepLayer, is_on_others: bool
     ) -> None:
-        packed, seconds = await merge(self.run, layers, is_on_others=is_on_others)
+        packed, seconds = await merge(self.run, layers, merged, is_on_others=is_on_others)
         self._announce(merged, packed, seconds=seconds)
 
     @property
@@ -241,6 +242,7 @@ class StageRun:
         run = self.run
         started = time.monotonic()
         ingest = run.step_files.new()
+        layer.begin(run.step_files.growing(ingest))
         arguments = {
             "upper": upper,
             "skip": [],
@@ -258,11 +260,18 @@ class StageRun:
         self._announce(layer, packed, seconds=time.monotonic() - started)
         run.cache.offer(self.planned, position, packed, upper)
 
-    def add_packed(self, step: Step, packed: PackedLayer, position: int, *, seconds: float) -> None:
-        """Put a step on the stack that exists only as a packed layer."""
+    def add_growing(self, step: Step, ingest: Ingest, position: int) -> StepLayer:
+        """Give a step that will exist only as a packed layer its place in the image."""
         layer = StepLayer(step, self.run.cache.key(self.planned, position))
-        self.files.add(layer)
+        layer.begin(self.run.step_files.growing(ingest))
         self._add(layer, step)
+        return layer
+
+    def add_packed(
+        self, layer: StepLayer, packed: PackedLayer, position: int, *, seconds: float
+    ) -> None:
+        """Put a step on the stack that exists only as a packed layer."""
+        self.files.add(layer)
         self._announce(layer, packed, seconds=seconds)
         self.run.cache.offer(self.planned, position, packed)
 

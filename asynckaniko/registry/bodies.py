@@ -20,9 +20,9 @@ _SETTLE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """`size` bytes that can be sent as often as it takes."""
+    """`size` bytes that can be sent as often as it takes; None where nobody knows yet how many."""
 
-    size: int
+    size: int | None
     open: Callable[[], AsyncIterator[bytes]]
 
     @classmethod
@@ -109,21 +109,21 @@ class Outgoing(Payload):
             self._writing.set()
 
     async def _write(self, writer: AbstractStreamWriter) -> None:
-        sent = 0
+        sent, expected = 0, self._body.size
         # Sources are generators, which hold files open until they are closed.
         async with aclosing(cast("_Closable", self._body.open())) as source:
             while (chunk := await self._next(source)) is not None:
                 sent += len(chunk)
-                if sent > self._body.size:
+                if expected is not None and sent > expected:
                     break
                 for piece in _pieces(chunk):
                     self._scope.deadline = current_time() + self._policy.stall_seconds
                     await writer.write(piece)
-        if sent != self._body.size:
+        if expected is not None and sent != expected:
             self.failure = IntegrityError(
-                f"the source of an upload gave {sent} bytes or more, expected {self._body.size}"
-                if sent > self._body.size
-                else f"the source of an upload ended after {sent} of {self._body.size} bytes"
+                f"the source of an upload gave {sent} bytes or more, expected {expected}"
+                if sent > expected
+                else f"the source of an upload ended after {sent} of {expected} bytes"
             )
             raise self.failure
         self.is_sent = True

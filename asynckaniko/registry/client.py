@@ -18,6 +18,7 @@ from asynckaniko.oci.reference import Reference, Repository
 from asynckaniko.registry.auth import Authenticator
 from asynckaniko.registry.credential_helpers import credential_sources
 from asynckaniko.registry.credentials import Credentials, CredentialSource
+from asynckaniko.registry.early_upload import EarlyUpload
 from asynckaniko.registry.endpoints import Endpoints
 from asynckaniko.registry.google_account import GoogleAccount
 from asynckaniko.registry.proxies import Proxies
@@ -199,19 +200,22 @@ class RegistryClient:
         blob: Blob,
         *,
         mount_from: Sequence[Repository] = (),
+        early: EarlyUpload | None = None,
         emit: EventSink = ignore,
     ) -> str:
         """Bring a blob into the repository unless it is there; returns a BlobRoute.
 
-        It is mounted from one of `mount_from` where the registry does that. Those who push the same
-        blob to the same place at once share one upload.
+        It is mounted from one of `mount_from` where the registry does that, or made of what `early`
+        has sent. Those who push the same blob to the same place at once share one upload.
         """
         is_mine = False
 
         async def push() -> str:
             nonlocal is_mine
             is_mine = True
-            return await self._pusher.push_blob(repository, blob, mount_from=mount_from, emit=emit)
+            return await self._pusher.push_blob(
+                repository, blob, mount_from=mount_from, early=early, emit=emit
+            )
 
         key = (repository, blob.descriptor.digest)
         try:
@@ -221,6 +225,10 @@ class RegistryClient:
                 raise
         # Another caller's blob failed, perhaps because its source did; ours may be whole.
         return await self._pushing.do(key, push)
+
+    def upload_early(self, repository: Repository, *, emit: EventSink = ignore) -> EarlyUpload:
+        """Prepare to send a blob that is still being made, for a later `push_blob` there."""
+        return self._pusher.upload_early(repository, emit=emit)
 
     async def push_manifest(
         self,

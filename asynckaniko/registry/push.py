@@ -27,6 +27,7 @@ from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.media_types import ACCEPT
 from asynckaniko.oci.reference import Reference, Repository
 from asynckaniko.registry.bodies import Body, SourceFailed
+from asynckaniko.registry.early_upload import EarlyUpload
 from asynckaniko.registry.endpoints import Endpoints
 from asynckaniko.registry.progress import Progress
 from asynckaniko.registry.rejection import printable
@@ -39,6 +40,7 @@ from asynckaniko.registry.uploads import (
     acknowledged,
     check_stored,
     next_location,
+    request_size,
     with_digest,
 )
 from asynckaniko.settings import Limits, RegistryOptions
@@ -47,7 +49,6 @@ _QUESTIONS = 16
 _MOST_MOUNT_SOURCES = 3
 _MOST_REFUSALS = 3
 """How often an upload is begun anew after a refusal that is no outage."""
-_LARGEST_CHUNK = 64 << 20
 _SMALL_CHUNK = 8 << 20
 """For servers that find one request for everything too large (413)."""
 _SESSION_LOST = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID"})
@@ -88,8 +89,20 @@ class Pusher:
         self._uploads = CapacityLimiter(limits.uploads)
         # Whether a blob is there must not wait until others are uploaded.
         self._questions = CapacityLimiter(_QUESTIONS)
+        self._options = options
         self._chunk_size = options.chunk_size
         self._ignore_immutable_tags = options.ignore_immutable_tags
+        self._refusing_early: set[str] = set()
+
+    def upload_early(self, repository: Repository, *, emit: EventSink) -> EarlyUpload:
+        """Prepare to send a blob that is still being made."""
+        target = UploadTarget(self._transport, self._endpoints.push(repository), repository, emit)
+        return EarlyUpload(
+            target,
+            places=self._uploads,
+            options=self._options,
+            refusing=self._refusing_early,
+        )
 
     async def push_blob(
         self,
@@ -97,9 +110,13 @@ class Pusher:
         blob: Blob,
         *,
         mount_from: Sequence[Repository],
+        early: EarlyUpload | None = None,
         emit: EventSink,
     ) -> str:
-        """Bring the blob there by the cheapest way; returns a BlobRoute."""
+        """Bring the blob there by the cheapest way; returns a BlobRoute.
+
+        `early` may have sent it, or the beginning of it.
+        """
         target = UploadTarget(self._transport, self._endpoints.push(repository), repository, emit)
         async with self._questions:
             if await target.has(blob.descriptor):
@@ -114,10 +131,24 @@ class Pusher:
                     return BlobRoute.MOUNTED
         async with self._uploads:
             try:
-                await _Upload(target, blob, self._chunk_size).run(session)
+                if early is None or not await self._finish(early, target, blob):
+                    await _Upload(target, blob, self._chunk_size).run(session)
             except SourceFailed as failure:
                 raise failure.error from failure.error.__cause__
         return BlobRoute.UPLOADED
+
+    async def _finish(self, early: EarlyUpload, target: UploadTarget, blob: Blob) -> bool:
+        """Make the blob of what was sent early; False if the registry will not have it so."""
+        if early.session is None:
+            return False
+        try:
+            await _Upload(target, blob, self._chunk_size).run(early.session)
+        except RegistryRejected:
+            self._refusing_early.add(target.endpoint.host)
+            await early.give_up()
+            return False
+        early.was_used()
+        return True
 
     async def push_manifest(
         self, reference: Reference, content: bytes, media_type: str, *, emit: EventSink
@@ -202,7 +233,7 @@ class _Upload:
         attempts = self._target.transport.attempts(self._target.endpoint, emit=self._target.emit)
         self._session = session
         refusals = 0
-        furthest = 0
+        furthest = session.offset if session else 0
         while True:
             self._has_moved = False
             try:
@@ -311,13 +342,6 @@ class _Upload:
         finally:
             if isinstance(source, AsyncGenerator):
                 await source.aclose()  # it may hold a file open
-
-
-def request_size(configured: int, *, smallest: int) -> int:
-    """Return how many bytes to send at a time; 0 is all in one request."""
-    if not configured or smallest <= configured:
-        return configured
-    return smallest if smallest <= _LARGEST_CHUNK else 0
 
 
 def choose_remedy(error: RegistryError) -> Remedy:

@@ -31,6 +31,7 @@ from asynckaniko.registry.wire import redirect_target
 
 STORED = frozenset({200, 201, 202, 204})
 _CANCEL_SECONDS = 5.0
+_LARGEST_CHUNK = 64 << 20
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -97,8 +98,9 @@ class UploadTarget:
         except (RegistryError, IntegrityError):
             return None, False
 
-    async def start(self) -> UploadSession:
-        reply = await self._ask("POST", f"/v2/{self.name}/blobs/uploads/", {202})
+    async def start(self, *, most_attempts: int | None = None) -> UploadSession:
+        request = self._request("POST", f"/v2/{self.name}/blobs/uploads/", {202})
+        reply = await self.transport.fetch(request, most_attempts=most_attempts, emit=self.emit)
         return _session(reply)
 
     async def cancel(self, session: UploadSession) -> None:
@@ -184,6 +186,13 @@ def upload_location(source: URL, text: str) -> URL:
     if location.scheme == "http" and source.scheme == "https" and location.host == source.host:
         location = location.with_scheme("https").with_port(source.explicit_port)
     return redirect_target(source, str(location))
+
+
+def request_size(configured: int, *, smallest: int) -> int:
+    """Return how many bytes to send at a time; 0 is all in one request."""
+    if not configured or smallest <= configured:
+        return configured
+    return smallest if smallest <= _LARGEST_CHUNK else 0
 
 
 def with_digest(location: URL, digest: Digest) -> URL:

@@ -17,6 +17,7 @@ from anyio import CapacityLimiter, Event, to_thread
 from asynckaniko.linux.locks import create_locked
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.digest import Digest
+from asynckaniko.store.growing import GrowingBlob
 from asynckaniko.store.guard import shared
 
 INGEST = "ingest-"
@@ -126,6 +127,10 @@ class BlobStore:
     def new(self, digest: Digest | None = None) -> Ingest:
         """Begin a blob: fill `.file`, `.commit()`, and `.close()` in any case."""
         return Ingest(self._directory, self.path(digest) if digest else None)
+
+    def growing(self, ingest: Ingest) -> GrowingBlob:
+        """Follow what another process writes into a blob's file."""
+        return GrowingBlob(ingest.path, disk=self._disk)
 
     @contextmanager
     def ingest(self, digest: Digest | None = None) -> Iterator[Ingest]:

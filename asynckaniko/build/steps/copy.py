@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from anyio import create_task_group, to_thread
 
 from asynckaniko.build.contexts import arrived
-from asynckaniko.build.layers import PackedLayer
 from asynckaniko.build.sources import (
     FromDirectory,
     FromImage,
@@ -60,9 +59,7 @@ async def copy_files(stage: "StageRun", transfer: Transfer, step: Step, position
         # What somebody looks at is sorted, as a walk over files on disk would find it: the layer is
         # then the same in every mode.
         if is_new and not needed:
-            started = time.monotonic()
-            packed = await _into_layer(stage, transfer, destination)
-            stage.add_packed(step, packed, position, seconds=time.monotonic() - started)
+            await _into_layer(stage, transfer, destination, step, position)
         else:
             await _onto_files(stage, transfer, destination, lowers or [], step, position)
 
@@ -154,17 +151,23 @@ async def _source_tree(stage: "StageRun", source: Settled) -> dict[str, Any]:
 
 
 async def _into_layer(
-    stage: "StageRun", transfer: Transfer, destination: dict[str, Any]
-) -> PackedLayer:
+    stage: "StageRun",
+    transfer: Transfer,
+    destination: dict[str, Any],
+    step: Step,
+    position: int,
+) -> None:
     """Write the layer and nothing else; its files appear on disk only if someone asks."""
     run = stage.run
+    started = time.monotonic()
     job = await _job(stage, transfer, destination)
     ingest = run.step_files.new()
+    layer = stage.add_growing(step, ingest, position)
     async with run.resources.processes:
         result = await _produce(stage, transfer, {**job, "output": "layer"}, ingest.file)
     packed = run.step_files.packed(ingest, result)
     ingest.seal()
-    return packed
+    stage.add_packed(layer, packed, position, seconds=time.monotonic() - started)
 
 
 async def _onto_files(
@@ -180,17 +183,22 @@ async def _onto_files(
         upper = await _into_directory(stage, transfer, destination, lowers)
         stage.add_upper(upper, step, position)
         return
-    started = time.monotonic()
-    packed = await _onto_list(stage, transfer, destination, lowers)
-    stage.add_packed(step, packed, position, seconds=time.monotonic() - started)
+    await _onto_list(stage, transfer, destination, lowers, step, position)
 
 
 async def _onto_list(
-    stage: "StageRun", transfer: Transfer, destination: dict[str, Any], lowers: list[str]
-) -> PackedLayer:
+    stage: "StageRun",
+    transfer: Transfer,
+    destination: dict[str, Any],
+    lowers: list[str],
+    step: Step,
+    position: int,
+) -> None:
     run = stage.run
+    started = time.monotonic()
     (scratch,) = await run.workspace.directories("scratch")
     ingest = run.step_files.new()
+    layer = stage.add_growing(step, ingest, position)
     arguments = {
         **run.step_files.job_arguments(),
         "lowers": [] if transfer.link else lowers,
@@ -203,7 +211,7 @@ async def _onto_list(
     )
     packed = run.step_files.packed(ingest, result)
     ingest.seal()
-    return packed
+    stage.add_packed(layer, packed, position, seconds=time.monotonic() - started)
 
 
 def _conflicts(transfer: Transfer) -> str:

@@ -8,6 +8,7 @@ from asynckaniko.build.layers import PackedLayer
 from asynckaniko.build.plain_roots import PlainRoot, refusing_to_continue
 from asynckaniko.build.steps.mounts import PreparedMounts
 from asynckaniko.isolation.plain import CHROOT
+from asynckaniko.store.blobs import Ingest
 
 if TYPE_CHECKING:
     from asynckaniko.build.stage import StageRun
@@ -49,10 +50,12 @@ async def run_in_plain_root(
             await roots.recover(root)
         command.check(result)
         started = time.monotonic()
-        packed = await _pack(stage, root, result)
-    stage.add_packed(command.step, packed, position, seconds=time.monotonic() - started)
+        ingest = run.step_files.new()
+        layer = stage.add_growing(command.step, ingest, position)
+        packed = await _pack(stage, root, result, ingest)
+    stage.add_packed(layer, packed, position, seconds=time.monotonic() - started)
     assert root.applied is not None, "it was known before"
-    root.applied.append(stage.layers[-1])
+    root.applied.append(layer)
 
 
 def _new_listing() -> int:
@@ -64,11 +67,12 @@ def _listing_of(root: PlainRoot) -> int:
     return root.listing
 
 
-async def _pack(stage: "StageRun", root: PlainRoot, result: dict[str, Any]) -> PackedLayer:
+async def _pack(
+    stage: "StageRun", root: PlainRoot, result: dict[str, Any], ingest: Ingest
+) -> PackedLayer:
     """Write what changed as a layer; the listing for that is the next command's, too."""
     run = stage.run
     side = await run.workspace.side()
-    ingest = run.step_files.new()
     arguments = {
         **run.step_files.job_arguments(),
         "root": root.path,

@@ -48,6 +48,7 @@ async def _into_layer(
     run = stage.run
     started = time.monotonic()
     ingest = run.step_files.new()
+    layer = stage.add_growing(step, ingest, position)
     job = {
         **where,
         **run.step_files.job_arguments(),
@@ -59,4 +60,4 @@ async def _into_layer(
         result = await side.work(_MAKE_IN_LIST, job, fds=[ingest.file])
     packed = run.step_files.packed(ingest, result)
     ingest.seal()
-    stage.add_packed(step, packed, position, seconds=time.monotonic() - started)
+    stage.add_packed(layer, packed, position, seconds=time.monotonic() - started)

@@ -51,6 +51,10 @@ class Seen:
         return int(self.headers.get("content-length", "0"))
 
     @property
+    def is_chunked(self) -> bool:
+        return self.headers.get("transfer-encoding", "") == "chunked"
+
+    @property
     def user(self) -> str | None:
         """User and password of Basic credentials."""
         scheme, _, value = self.headers.get("authorization", "").partition(" ")
@@ -106,6 +110,21 @@ class Connection:
                 raise ConnectionResetError
             size -= len(piece)
             yield piece
+
+    async def frames(self, limit: int | None = None) -> AsyncIterator[bytes]:
+        """Give a chunked body as it is, to its end or until it has brought `limit` bytes."""
+        brought = 0
+        while limit is None or brought < limit:
+            try:
+                head = await self.reader.readuntil(b"\r\n")
+                size = int(head, 16)
+                content = await self.reader.readexactly(size + 2)
+            except asyncio.IncompleteReadError as error:
+                raise ConnectionResetError from error
+            yield head + content
+            if not size:
+                return
+            brought += size
 
     async def send(self, content: bytes) -> None:
         if self.writer.is_closing():
@@ -341,7 +360,7 @@ class FaultProxy:
         """Serve one request; tells whether the connection goes on."""
         if isinstance(fault, Refuse):
             if not fault.early:
-                async for _ in client.body(request.size):
+                async for _ in _body(client, request):
                     pass
             await client.send(fault.answer.encode(head=request.method == "HEAD"))
             return not fault.early and fault.answer.is_framed
@@ -375,10 +394,15 @@ class FaultProxy:
         lines = [f"{request.method} {target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
         await upstream.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        size = request.size if limit is None else min(limit, request.size)
-        async for piece in client.body(size):
+        async for piece in _body(client, request, limit):
             with suppress(ConnectionError):  # it may answer before it has read everything
                 await upstream.send(piece)
+
+
+def _body(client: Connection, request: Seen, limit: int | None = None) -> AsyncIterator[bytes]:
+    if request.is_chunked:
+        return client.frames(limit)
+    return client.body(request.size if limit is None else min(limit, request.size))
 
 
 async def _response(upstream: Connection, *, head: bool) -> Answer:

@@ -12,9 +12,14 @@ from asynckaniko.errors import (
     Unauthorized,
 )
 from asynckaniko.oci.digest import Digest
-from asynckaniko.registry.push import Remedy, choose_remedy, request_size
+from asynckaniko.registry.push import Remedy, choose_remedy
 from asynckaniko.registry.retry import Interrupted
-from asynckaniko.registry.uploads import acknowledged, upload_location, with_digest
+from asynckaniko.registry.uploads import (
+    acknowledged,
+    request_size,
+    upload_location,
+    with_digest,
+)
 
 WHERE = "https://registry.example/v2/a/blobs/uploads/1"
 
