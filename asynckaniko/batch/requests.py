@@ -99,7 +99,8 @@ class Requests:
             if value.startswith(TARGET):
                 found[name] = sources[value.removeprefix(TARGET)]
             elif value.startswith("oci-layout://"):
-                path = self.batch.directory / value.removeprefix("oci-layout://")
+                # Without `..`, as local_path has it: messages show it.
+                path = os.path.normpath(self.batch.directory / value.removeprefix("oci-layout://"))
                 found[name] = f"oci-layout://{path}"
             else:
                 found[name] = str(self.batch.local_path(value) or value)
