@@ -35,10 +35,17 @@ async def changed_since(batch: Batch, reference: str, *, manifest: Path) -> Batc
 
 
 async def _changed_files(directory: Path, reference: str) -> set[Path]:
+    flag = f"--changed-since {reference}"
     if reference.startswith("-"):
-        raise UsageError(f"--changed-since {reference}: it must be a commit, branch or tag")
+        raise UsageError(f"{flag}: it must be a commit, branch or tag")
     root = Path((await _git(directory, "rev-parse", "--show-toplevel")).rstrip("\n"))
-    commit = await _git(directory, "rev-parse", "--verify", f"{reference}^{{commit}}")
+    try:
+        commit = await _git(directory, "rev-parse", "--verify", f"{reference}^{{commit}}")
+    except UsageError as error:
+        raise UsageError(
+            f"{flag}: there is no such commit in {root}: name a commit, branch or tag that"
+            f" `git log` shows there, or fetch it first, as shallow clones have few ({error})"
+        ) from error
     tracked = await _git(root, "diff", "--name-only", "--no-renames", "-z", commit.strip(), "--")
     untracked = await _git(root, "ls-files", "--others", "--exclude-standard", "-z")
     return {root / name for name in (tracked + untracked).split("\0") if name}

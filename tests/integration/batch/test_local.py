@@ -275,8 +275,18 @@ images:
     (batches.directory / "base/new").write_text("x")
     assert list(batches.build("--no-push", "--changed-since", "HEAD")) == ["base", "app"]
 
+
+def test_unknown_commit_is_told_with_flag_value_and_what_to_do(batches: Batches) -> None:
+    batches.write("images: {a: {}}", {"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+    git(batches.directory, "init", "-q")
+
     bad = batches.run("--no-push", "--changed-since", "no-such-ref")
+
     assert bad.exit_code == 2
+    assert f"--changed-since no-such-ref: there is no such commit in {batches.directory}" in (
+        bad.stderr
+    )
+    assert "fetch it first" in bad.stderr
 
 
 def test_secrets_arguments_and_outputs_reach_the_build(
