@@ -1,5 +1,6 @@
 """Progress for those who only want to know what went wrong, or not even that."""
 
+import logging
 from collections.abc import Callable, Iterable
 
 from asynckaniko.cli.labels import log_text, retry_text, warning_text
@@ -8,12 +9,13 @@ from asynckaniko.events import BuildWarning, RequestRetried
 
 
 class QuietDisplay:
-    """Prints warnings and the developers' log, nothing else."""
+    """Prints warnings and log messages of `level` or above, nothing else."""
 
     interval = 60.0
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], *, level: int = logging.WARNING) -> None:
         self._write = write
+        self._level = level
 
     def show(self, moments: Iterable[Moment]) -> None:
         for _, event in moments:
@@ -22,7 +24,7 @@ class QuietDisplay:
                     self._write(f"warning: {warning_text(event)}\n")
                 case RequestRetried():
                     self._write(f"retry: {retry_text(event)}\n")
-                case LogMessage(level, name, text):
+                case LogMessage(level, name, text) if level >= self._level:
                     self._write(f"{log_text(level, name, text)}\n")
                 case _:
                     pass

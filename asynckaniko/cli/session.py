@@ -107,7 +107,8 @@ class Session:
         if options.mode == "none" or options.verbosity in {"error", "fatal", "panic"}:
             return NoDisplay()
         if options.mode == "quiet" or options.verbosity in {"warn", "warning"}:
-            return QuietDisplay(write)
+            # Who asks for the developers' log gets all of it.
+            return QuietDisplay(write, level=_log_level(options.verbosity))
         if options.mode == "tty":
             from asynckaniko.cli.progress_live import LiveDisplay
 
@@ -166,10 +167,14 @@ def memory_limit() -> int:
     return 0
 
 
+def _log_level(verbosity: str) -> int:
+    return {"trace": logging.DEBUG, "debug": logging.DEBUG}.get(verbosity, logging.WARNING)
+
+
 @contextmanager
 def _logging_to(sink: Sink, verbosity: str) -> Iterator[None]:
     """Show the developers' log too: all of it at trace, ours at debug, else what needs action."""
-    level = {"trace": logging.DEBUG, "debug": logging.DEBUG}.get(verbosity, logging.WARNING)
+    level = _log_level(verbosity)
     logger = logging.getLogger(None if verbosity == "trace" else "asynckaniko")
     handler = LogToDisplay(sink, level)
     level_before = logger.level

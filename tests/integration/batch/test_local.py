@@ -289,6 +289,15 @@ def test_unknown_commit_is_told_with_flag_value_and_what_to_do(batches: Batches)
     assert "fetch it first" in bad.stderr
 
 
+def test_quiet_batch_prints_its_result_and_nothing_else(batches: Batches) -> None:
+    batches.write("images: {a: {}}", {"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+
+    done = batches.run("--no-push", "--progress", "quiet")
+
+    digest = batches.metadata()["a"]["containerimage.digest"]
+    assert (done.exit_code, done.stderr, done.stdout) == (0, "", f"a {digest}\n")
+
+
 def test_secrets_arguments_and_outputs_reach_the_build(
     batches: Batches, busybox_image: Image
 ) -> None:
