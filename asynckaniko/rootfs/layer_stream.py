@@ -6,17 +6,18 @@ each other, so each has a thread; all but Python's part of the reader runs outsi
 
 import hashlib
 import os
-from queue import Queue, SimpleQueue
-from threading import Semaphore, Thread
+from queue import SimpleQueue
+from threading import Thread
 from typing import Self
 
 from asynckaniko.errors import IntegrityError
 from asynckaniko.rootfs.decompress import decompressed
 from asynckaniko.rootfs.layer_sink import write_all
 
-_CHUNK_SIZE = 128 * 1024
+_CHUNK_SIZE = 512 * 1024
+"""Half of what the pipe from the event loop holds: each read wakes its writer."""
 _MOST_WAITING = 16
-"""Pieces that may be ready before they are wanted: 4 MiB."""
+"""Pieces that may be ready before they are wanted: 4 MiB, or 8 if nothing is compressed."""
 
 
 class LayerStream:
@@ -34,8 +35,13 @@ class LayerStream:
         self._digest = hashlib.sha256()
         self._diff_id = hashlib.sha256()
         self._pieces: SimpleQueue[bytes | Exception] = SimpleQueue()
-        self._room = Semaphore(_MOST_WAITING)
-        self._unhashed: Queue[bytes] = Queue(_MOST_WAITING)
+        self._unhashed: SimpleQueue[bytes] = SimpleQueue()
+        # Two semaphores: those of `threading`, and its bounded queues, are slow Python.
+        self._room: SimpleQueue[None] = SimpleQueue()
+        self._room_to_hash: SimpleQueue[None] = SimpleQueue()
+        for _ in range(_MOST_WAITING):
+            self._room.put(None)
+            self._room_to_hash.put(None)
         self._is_stopped = False
         self._is_ended = False
         self._threads = [Thread(target=self._decompress), Thread(target=self._hash)]
@@ -55,7 +61,7 @@ class LayerStream:
         if self._is_ended:
             return b""
         piece = self._pieces.get()
-        self._room.release()
+        self._room.put(None)
         if isinstance(piece, Exception):
             self._is_ended = True
             raise piece
@@ -100,9 +106,10 @@ class LayerStream:
         try:
             read = decompressed(self._read_blob)
             while piece := read():
-                self._room.acquire()
+                self._room.get()
                 if self._is_stopped:
                     break
+                self._room_to_hash.get()
                 self._unhashed.put(piece)
                 self._pieces.put(piece)
         except Exception as error:
@@ -114,10 +121,11 @@ class LayerStream:
     def _hash(self) -> None:
         while piece := self._unhashed.get():
             self._diff_id.update(piece)
+            self._room_to_hash.put(None)
 
     def _stop(self) -> None:
         self._is_stopped = True
-        self._room.release()
+        self._room.put(None)
         for thread in self._threads:
             thread.join()
 
