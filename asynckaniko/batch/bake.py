@@ -86,6 +86,15 @@ def _image(node: Node, findings: Findings) -> Node:
                 found[name] = value
             case "secret":
                 found["secrets"] = Items(tuple(_secret(i) for i in _items(value)), place)
+            case "annotations":
+                found[name] = _map(dict(_annotations(value, findings)), place)
+            case "ulimits":
+                words = [i for i in _items(value) if isinstance(i, Scalar)]
+                parts = [(word, *word.text.partition("=")) for word in words]
+                limits: dict[str, Node] = {n: replace(w, text=text) for w, n, _, text in parts}
+                found[name] = _map(limits, place)
+            case "shm-size":
+                found["shmSize"] = value
             case "output":
                 found["outputs"] = Items(tuple(_outputs(value, findings)), place)
             case "cache-from" | "cache-to":
@@ -106,6 +115,20 @@ def _secret(node: Node) -> Node:
     if "id" in fields and not {"env", "src"} & set(fields):
         fields["env"] = fields["id"]
     return _map(fields, node.place)
+
+
+def _annotations(node: Node, findings: Findings) -> Iterator[tuple[str, Node]]:
+    """Read `[LEVELS:]KEY=VALUE`; only the image's manifest is annotated."""
+    for item in _items(node):
+        text = item.text if isinstance(item, Scalar) else ""
+        key, equals, value = text.partition("=")
+        levels, colon, name = key.rpartition(":")
+        if not isinstance(item, Scalar) or not equals or (colon and levels != "manifest"):
+            findings.error(
+                item.place, "this annotation is not supported: KEY=VALUE and manifest:KEY=VALUE are"
+            )
+        else:
+            yield name, replace(item, text=value, kind="str")
 
 
 def _outputs(node: Node, findings: Findings) -> Iterator[Node]:

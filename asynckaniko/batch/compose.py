@@ -14,7 +14,7 @@ _USE = re.compile(r"\$(?:(?P<dollar>\$)|(?P<bare>[A-Za-z_]\w*)|\{(?P<braced>[^}]
 _BRACED = re.compile(r"(?P<name>[A-Za-z_]\w*)(?::-[^}]*)?")
 _SERVICE = "service:"
 _SAME = frozenset({"context", "dockerfile", "platforms", "tags", "target"})
-_WITHOUT_EFFECT = frozenset({"no_cache", "provenance", "pull", "sbom", "shm_size"})
+_WITHOUT_EFFECT = frozenset({"no_cache", "provenance", "pull", "sbom"})
 
 
 def is_compose(document: Fields) -> bool:
@@ -86,6 +86,10 @@ class _Reader:
                 return {name: value}
             case "args" | "labels":
                 return {name: _pairs(value)}
+            case "shm_size":
+                return {"shmSize": value}
+            case "ulimits":
+                return {name: _ulimits(value)}
             case "additional_contexts":
                 return {"contexts": _contexts(_pairs(value))}
             case "secrets":
@@ -162,6 +166,21 @@ def _contexts(node: Node) -> Node:
         for name, value in node.nodes.items()
     }
     return replace(node, nodes=changed)
+
+
+def _ulimits(node: Node) -> Node:
+    """Write `{soft, hard}` as `SOFT:HARD`; what has not both stays, and is refused."""
+    if not isinstance(node, Fields):
+        return node
+    found: dict[str, Node] = {}
+    for name, value in node.nodes.items():
+        limits = _fields(value)
+        soft, hard = limits.get("soft"), limits.get("hard")
+        if isinstance(soft, Scalar) and isinstance(hard, Scalar):
+            found[name] = replace(soft, text=f"{soft.text}:{hard.text}", kind="str")
+        else:
+            found[name] = value
+    return replace(node, nodes=found)
 
 
 def _pairs(node: Node) -> Node:

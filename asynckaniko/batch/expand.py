@@ -38,7 +38,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _OWN = ("inherits", "matrix", "name")
 """What an image does not take over from another."""
-_TEXT_FIELDS = ("args", "labels", "matrix", "tags", "contexts", "variables", "target", "name")
+_TEXT_FIELDS = (
+    "args",
+    "annotations",
+    "labels",
+    "matrix",
+    "tags",
+    "contexts",
+    "variables",
+    "target",
+    "name",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,9 @@ class InputDigests:
                 for tag, name in sorted(image.tag_needs.items())
             ],
         }
+        if image.annotations:
+            # Only then: images that have none keep their digests.
+            parts["annotations"] = sorted(image.annotations.items())
         return f"sha256:{hashlib.sha256(orjson.dumps(parts)).hexdigest()}"
 
     async def _context(self, value: str, image: PlannedImage | None) -> Any:

@@ -23,7 +23,9 @@ from pydantic.alias_generators import to_camel
 
 from asynckaniko.batch.document import Findings, Node, find, plain
 from asynckaniko.batch.quantities import parse_cpu, parse_duration, parse_memory
+from asynckaniko.build.step_limits import parse_shm_size, parse_ulimit
 from asynckaniko.errors import InvalidReference
+from asynckaniko.isolation import rlimits
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
 
@@ -51,6 +53,20 @@ def _duration(text: str) -> str:
     return text
 
 
+def _ulimits(found: dict[str, str]) -> dict[str, str]:
+    for name, text in found.items():
+        if name not in rlimits.NUMBERS:
+            raise ValueError(f"{name} is unknown{did_you_mean(name, list(rlimits.NUMBERS))}")
+        parse_ulimit(text)
+    return found
+
+
+def _shm_size(text: str) -> str:
+    if parse_shm_size(text) == 0:
+        raise ValueError(f'"{text}": it must be more than 0')
+    return text
+
+
 def _platform(text: str) -> str:
     try:
         return str(Platform.parse(text))
@@ -73,6 +89,8 @@ Cpu: TypeAlias = Annotated[str, AfterValidator(_cpu), WithJsonSchema(_AMOUNT)]
 Duration: TypeAlias = Annotated[str, AfterValidator(_duration)]
 PlatformText: TypeAlias = Annotated[str, AfterValidator(_platform)]
 Tag: TypeAlias = Annotated[str, AfterValidator(_tag)]
+Ulimits: TypeAlias = Annotated[Words, AfterValidator(_ulimits)]
+ShmSize: TypeAlias = Annotated[str, AfterValidator(_shm_size), WithJsonSchema(_AMOUNT)]
 Count: TypeAlias = Annotated[int, Field(ge=0), WithJsonSchema({"type": ["integer", "string"]})]
 
 
@@ -147,6 +165,7 @@ class ImageFields(_Model):
     target: str = ""
     args: dict[str, Text | None] = {}
     labels: Words = {}
+    annotations: Words = {}
     tags: list[Tag] = []
     contexts: Words = {}
     platforms: list[PlatformText] = []
@@ -154,6 +173,9 @@ class ImageFields(_Model):
     cache: CacheOptions | None = None
     outputs: list[LocalOutput] = []
     resources: ResourceNeeds = ResourceNeeds()
+    ulimits: Ulimits = {}
+    """Soft and hard limit of each RUN by docker's name, as --ulimit."""
+    shm_size: ShmSize | None = None
     retries: Count = 0
     timeout: Duration | None = None
 

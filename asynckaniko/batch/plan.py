@@ -33,12 +33,15 @@ class PlannedImage:
     args: Mapping[str, str | None] = field(default_factory=dict)
     """None takes the environment's variable of the same name."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     contexts: Mapping[str, str] = field(default_factory=dict)
     platforms: tuple[str, ...] = ()
     secrets: tuple[SecretSource, ...] = ()
     cache: CacheOptions | None = None
     outputs: tuple[LocalOutput, ...] = ()
+    ulimits: Mapping[str, str] = field(default_factory=dict)
+    shm_size: str = ""
     memory: int = 0
     cpu: float = 0.0
     weight: int = 1
@@ -65,12 +68,15 @@ class PlannedImage:
             target=fields.target,
             args=fields.args,
             labels=fields.labels,
+            annotations=fields.annotations,
             tags=tuple(dict.fromkeys(fields.tags)),
             contexts=fields.contexts,
             platforms=tuple(dict.fromkeys(fields.platforms)),
             secrets=tuple(fields.secrets),
             cache=fields.cache,
             outputs=tuple(fields.outputs),
+            ulimits=fields.ulimits,
+            shm_size=fields.shm_size or "",
             memory=parse_memory(needs.memory) if needs.memory else 0,
             cpu=parse_cpu(needs.cpu) if needs.cpu else 0.0,
             weight=needs.weight,
@@ -86,12 +92,15 @@ class PlannedImage:
             "target": self.target,
             "args": dict(self.args),
             "labels": dict(self.labels),
+            "annotations": dict(self.annotations),
             "tags": list(self.tags),
             "contexts": dict(self.contexts),
             "platforms": list(self.platforms),
             "secrets": [secret.model_dump(exclude_defaults=True) for secret in self.secrets],
             "cache": self.cache.model_dump(by_alias=True) if self.cache else None,
             "outputs": [output.model_dump() for output in self.outputs],
+            "ulimits": dict(self.ulimits),
+            "shmSize": self.shm_size,
             "resources": self._resources(),
             "retries": self.retries,
             "timeout": f"{self.timeout_seconds:g}s" if self.timeout_seconds else None,

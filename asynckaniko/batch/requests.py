@@ -19,7 +19,9 @@ from asynckaniko.build.request import (
     Output,
     Push,
     Secret,
+    StepLimits,
 )
+from asynckaniko.build.step_limits import parse_shm_size, parse_ulimit
 from asynckaniko.context.options import ContextOptions
 from asynckaniko.oci.platform import Platform
 from asynckaniko.oci.reference import Reference
@@ -76,6 +78,8 @@ class Requests:
             platform=platform,
             build_args=resolved_args(image, self.around.environment),
             labels={**image.labels, **labels},
+            annotations=image.annotations,
+            step_limits=_step_limits(image),
             build_contexts=self._contexts(image, sources),
             secrets={secret.id: self._secret(secret) for secret in image.secrets},
             outputs=tuple(outputs),
@@ -140,6 +144,13 @@ def _cache(image: PlannedImage) -> Cache | None:
         run_layers=options.run_layers,
         copy_layers=options.copy_layers,
         ttl_seconds=parse_duration(options.ttl),
+    )
+
+
+def _step_limits(image: PlannedImage) -> StepLimits:
+    return StepLimits(
+        ulimits={name: parse_ulimit(text) for name, text in image.ulimits.items()},
+        shm_size=parse_shm_size(image.shm_size) if image.shm_size else None,
     )
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from asynckaniko.build.request import StepLimits
+from asynckaniko.build.step_limits import parse_shm_size, parse_ulimit
 from asynckaniko.cli.flags import Flag, Value, one_of, repeated
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
@@ -11,10 +12,7 @@ from asynckaniko.settings import ISOLATION_MODES, IsolationOptions
 
 _VARIABLE = "ASYNCKANIKO_ISOLATION"
 _PIDS = ("private", "shared")
-_DOCKER_SIZE = re.compile(
-    r"(?P<number>\d{1,12}) ?(?P<unit>[kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE
-)
-_ULIMIT = re.compile(r"(?P<name>[a-z]+)=(?P<soft>-1|\d{1,18})(?::(?P<hard>-1|\d{1,18}))?", re.ASCII)
+_NAME = re.compile(r"[a-z]+")
 
 
 def isolation_flags(flag: Callable[..., Flag]) -> list[Flag]:
@@ -69,22 +67,24 @@ def read_step_limits(ulimits: Iterable[str], shm_size: str | None) -> StepLimits
     """Read NAME=SOFT[:HARD], the last of one name wins; and a size. Raises UsageError."""
     found: dict[str, tuple[int, int]] = {}
     for text in ulimits:
-        match = _ULIMIT.fullmatch(text)
-        if match is None:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = parse_ulimit(value if _NAME.fullmatch(name) else "")
+        except ValueError as error:
             raise UsageError(
                 f'invalid --ulimit "{text}": it must be NAME=SOFT[:HARD], two numbers, as in'
                 " nofile=1024:4096"
-            )
-        soft = int(match["soft"])
-        found[match["name"]] = (soft, int(match["hard"] or soft))
+            ) from error
     return StepLimits(ulimits=found, shm_size=_bytes(shm_size) if shm_size else None)
 
 
 def _bytes(text: str) -> int:
-    match = _DOCKER_SIZE.fullmatch(text)
-    if match is None:
-        raise UsageError(f'invalid --shm-size "{text}": it must be a size like 256m or 1g')
-    return int(match["number"]) << 10 * " kmg".index(match["unit"].lower() or " ")
+    try:
+        return parse_shm_size(text)
+    except ValueError as error:
+        raise UsageError(
+            f'invalid --shm-size "{text}": it must be a size like 256m or 1g'
+        ) from error
 
 
 def _modes() -> str:

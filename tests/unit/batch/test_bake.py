@@ -28,6 +28,9 @@ def test_targets_become_images() -> None:
                     "secret": ["type=env,id=token,env=TOKEN", {"id": "file", "src": "s.txt"}],
                     "output": ["type=registry", "type=oci,dest=out.d"],
                     "cache-from": ["type=registry,ref=r.io/cache:main"],
+                    "annotations": ["manifest:org.example.team=shop", "note=a=b:${TAG}"],
+                    "shm-size": "128m",
+                    "ulimits": ["nofile=1024:4096", "core=0"],
                     "pull": True,
                 },
                 "other": {},
@@ -44,6 +47,9 @@ def test_targets_become_images() -> None:
         ("file", "", "s.txt"),
     ]
     assert [(o.type, o.path) for o in app.outputs] == [("oci-layout", "out.d")]
+    assert app.annotations == {"org.example.team": "shop", "note": "a=b:dev"}
+    assert app.shm_size == "128m"
+    assert app.ulimits == {"nofile": "1024:4096", "core": "0"}
     assert app.cache is not None
     assert app.cache.repo == "r.io/cache"
 
@@ -59,6 +65,7 @@ def test_target_called_default_is_built_where_no_group_says_otherwise() -> None:
     [
         ({"dockerfile-inline": "FROM x"}, "dockerfile-inline of a bake target is not supported"),
         ({"output": ["type=tar,dest=x"]}, "this output is not supported"),
+        ({"annotations": ["index:a=b"]}, "this annotation is not supported"),
         ({"tags": ["${upper(x)}"]}, "${ begins a variable"),
     ],
 )

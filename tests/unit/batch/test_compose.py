@@ -28,6 +28,8 @@ services:
       additional_contexts: {base: "service:base", data: ./data}
       secrets: [token, {source: key, target: id_key}]
       no_cache: true
+      shm_size: 2gb
+      ulimits: {nproc: 65535, nofile: {soft: 20000, hard: 40000}}
   plain:
     build: ./plain
     platform: linux/amd64
@@ -58,6 +60,8 @@ def test_services_with_a_build_section_become_images() -> None:
     assert web.labels == {"team": "shop"}
     assert web.contexts == {"base": "target:base", "data": "./data"}
     assert web.needs == ("base",)
+    assert web.shm_size == "2gb"
+    assert web.ulimits == {"nproc": "65535", "nofile": "20000:40000"}
     assert [(s.id, s.env, s.src) for s in web.secrets] == [
         ("token", "TOKEN", ""),
         ("id_key", "", "./key.pem"),
@@ -93,6 +97,7 @@ def test_services_of_a_profile_are_built_when_it_is_named() -> None:
         ("build: {dockerfile_inline: FROM x}", "5:13: build.dockerfile_inline of a compose"),
         ("{extends: {service: b}}", "extends is not read; `docker compose config` prints"),
         ("build: {context: '${A:?not set}'}", "${A:?not set} is not read; there is $NAME"),
+        ("build: {ulimits: {nofile: {soft: 1}}}", "nofile must be a word, not a map"),
         ("build: {secrets: [none]}", "secret none: there is none of that name"),
     ],
 )

@@ -249,6 +249,9 @@ def test_printed_manifest_reads_as_the_same_images() -> None:
             secrets: [{id: pip, env: PIP}]
             cache: {repo: r.io/cache, ttl: 1h}
             outputs: [{type: oci-layout, path: out}]
+            ulimits: {nofile: "1024:-1"}
+            shmSize: 256m
+            annotations: {org.example.team: shop, literal: "$${HOME}"}
             resources: {memory: 2Gi, cpu: 500m, weight: 2}
             timeout: 1h30m
             retries: 2

@@ -59,6 +59,18 @@ def test_all_problems_are_told_at_once_each_with_its_line() -> None:
             "2:34",
             "resources.memory: '2Q' is no size",
         ),
+        (
+            "version: 1\nimages: {a: {ulimits: {nofiles: 5}}}",
+            "2:14",
+            "ulimits: nofiles is unknown; did you mean nofile?",
+        ),
+        (
+            "version: 1\nimages: {a: {ulimits: {nofile: many}}}",
+            "2:14",
+            'ulimits: "many" is no limit',
+        ),
+        ("version: 1\nimages: {a: {shmSize: 1Q}}", "2:23", 'shmSize: "1Q" is no size'),
+        ("version: 1\nimages: {a: {shmSize: 0}}", "2:23", "it must be more than 0"),
         ("version: 1\nimages: {a: {platforms: [amd64]}}", "2:26", "platforms.0: not a platform"),
         ("version: 1\nimages: {a: {secrets: [{id: x}]}}", "2:24", "a secret has either env or src"),
         (

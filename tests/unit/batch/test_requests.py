@@ -34,3 +34,20 @@ def test_layout_is_named_by_its_plain_path(written: str, asked: str) -> None:
     )
 
     assert request.build_contexts == {"busybox": asked}
+
+
+def test_limits_and_annotations_reach_the_build() -> None:
+    request = request_of(
+        """
+        variables: {TEAM: shop}
+        defaults: {ulimits: {core: 0, nofile: "1024:4096"}, shmSize: 1g}
+        images:
+          a:
+            ulimits: {nofile: "512:-1"}
+            annotations: {org.example.team: "${TEAM}"}
+        """
+    )
+
+    assert request.step_limits.ulimits == {"core": (0, 0), "nofile": (512, -1)}
+    assert request.step_limits.shm_size == 1024**3
+    assert request.annotations == {"org.example.team": "shop"}
