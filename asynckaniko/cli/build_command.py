@@ -9,6 +9,7 @@ import orjson
 
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.build.result_files import write_result
+from asynckaniko.cli.loading import loading
 from asynckaniko.cli.options import BuildOptions
 from asynckaniko.cli.session import Session
 from asynckaniko.events import EventSink
@@ -27,7 +28,8 @@ OpenBuilder: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[ImageB
 
 def run(options: BuildOptions) -> int:
     """Build as `options` say and return the exit status."""
-    from asynckaniko.build.builder import Builder
+    with loading():
+        from asynckaniko.build.builder import Builder
 
     return BuildCommand(options, Builder, stdout=sys.stdout, stderr=sys.stderr).run()
 

@@ -23,6 +23,7 @@ from asynckaniko.cli.build_flags import (
 from asynckaniko.cli.cache_flags import cache_commands
 from asynckaniko.cli.flags import SWITCH, Command, Flag, PathName, Value
 from asynckaniko.cli.index_flags import index_commands
+from asynckaniko.cli.loading import loading
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
 
@@ -80,8 +81,9 @@ def build(**values: Any) -> int:
     flags = BuildFlags(**values)
     if flags.check:
         return _check(flags, "text")
-    from asynckaniko.cli.build_command import run
-    from asynckaniko.cli.options import resolve
+    with loading():
+        from asynckaniko.cli.build_command import run
+        from asynckaniko.cli.options import resolve
 
     return run(resolve(flags, Surroundings.of_this_process(), builds_one=True))
 

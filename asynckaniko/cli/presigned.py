@@ -1,6 +1,9 @@
 """Send a result to a presigned https URL, as kaniko does where `--digest-file` is one."""
 
+import ssl
+
 import aiohttp
+from anyio import to_thread
 from yarl import URL
 
 from asynckaniko.errors import RegistryRejected, RegistryUnavailable
@@ -18,9 +21,12 @@ async def put_text(url: str, text: str) -> None:
     target = URL(url, encoded=True)
     shown = str(target.with_query(None).with_fragment(None).with_user(None))
     timeout = aiohttp.ClientTimeout(total=_SECONDS)
+    tls = await to_thread.run_sync(ssl.create_default_context)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+            aiohttp.ClientSession(
+                timeout=timeout, trust_env=True, connector=aiohttp.TCPConnector(ssl=tls)
+            ) as session,
             session.put(
                 target, data=text.encode(), headers={"Content-Type": "text/plain"}
             ) as response,

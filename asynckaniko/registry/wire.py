@@ -244,9 +244,12 @@ class Wire:
         raise Interrupted(call.method, printable(url), reason)
 
     async def _tls(self, url: URL, direction: Direction) -> ssl.SSLContext | bool:
-        if url.scheme != "https":
-            return True  # says nothing; contexts are dear to make
-        return await self._contexts.get(self._identity(url, direction))
+        if url.scheme == "https":
+            return await self._contexts.get(self._identity(url, direction))
+        proxy = self._proxy(url)
+        if proxy and proxy.scheme == "https":
+            return await self._contexts.get(TlsIdentity())
+        return True  # says nothing; contexts are dear to make
 
 
 def _headers(call: Call, url: URL) -> dict[str, str]:
