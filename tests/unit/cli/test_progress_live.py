@@ -230,16 +230,28 @@ def test_lines_are_cut_to_the_width_of_wide_characters(
     assert max(widths) <= 60
 
 
-def test_terminal_that_goes_away_does_not_stop_the_build(display: LiveDisplay) -> None:
+def test_terminal_that_goes_away_is_left_alone_and_does_not_stop_the_build(
+    display: LiveDisplay,
+) -> None:
     class Gone(Screen):
+        refused = 0
+
         def write(self, text: str) -> int:
+            self.refused += 1
             raise OSError(5, "Input/output error")
 
-    gone = LiveDisplay(Gone(), color=True)  # type: ignore[arg-type]
-
+    terminal = Gone()
+    gone = LiveDisplay(terminal, color=True)  # type: ignore[arg-type]
     gone.show([(0.0, StepStarted(MAKE))])
     gone.tick(1.0)
-    gone.close(2.0)
+    refused = terminal.refused
+
+    gone.show([(1.5, StepFinished(MAKE, 1.5))])
+    gone.tick(2.0)
+    gone.close(3.0)
+
+    assert refused > 0
+    assert terminal.refused == refused
 
 
 def test_rows_of_output_are_shared_out_evenly() -> None:

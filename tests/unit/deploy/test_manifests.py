@@ -77,7 +77,10 @@ def ids(path: Path) -> str:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("path", MANIFESTS, ids=ids)
 def test_manifest_is_valid_in_every_supported_version(path: Path, version: str) -> None:
-    for document in documents(path):
+    found = documents(path)
+
+    assert found, "nothing is valid, too"
+    for document in found:
         kubernetes_validate.validate(document, version, strict=True)
 
 

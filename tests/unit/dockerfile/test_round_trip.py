@@ -87,7 +87,8 @@ def exercise(content: bytes) -> None:
     if report.error is not None:
         assert report.error.span is not None
         assert str(report.error)
-    dockerfile, _ = parse_until_error(content)
+    dockerfile, error = parse_until_error(content)
+    assert error is None or report.error is not None, "what cannot be parsed is reported"
     printed = print_dockerfile(dockerfile)
     # An escape that ends the last line of a file continues nothing; printed elsewhere it would.
     _directive, _, below = printed.partition("\n")

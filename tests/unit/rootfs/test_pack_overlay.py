@@ -167,4 +167,7 @@ def test_applying_the_layer_gives_the_merged_tree(
     # Operations that make no sense where they happen fail, and the next one follows.
     script = "".join(f"{operation} 2>/dev/null || true\n" for operation in operations)
 
-    change(tmp_path_factory.mktemp("overlay"), script, {"keep": file(), **lower})
+    layer = change(tmp_path_factory.mktemp("overlay"), script, {"keep": file(), **lower})
+
+    # That the layer gives the merged tree is asserted by `change`.
+    assert "keep" not in layer, "no operation concerns it"
