@@ -1,6 +1,6 @@
 """Bodies on their way: what is sent, and how slow is too slow."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from math import inf
 from typing import cast
@@ -15,6 +15,9 @@ from asynckaniko.settings import Retry
 
 _PIECE = 64 * 1024
 """What must be accepted within `stall_seconds`: small enough for a slow line shared by many."""
+_LARGEST_PIECE = 512 * 1024
+_SHORT_SECONDS = 0.05
+"""A piece that is taken in this time is followed by one twice as large: each costs some CPU."""
 _SETTLE_SECONDS = 5.0
 
 
@@ -110,15 +113,21 @@ class Outgoing(Payload):
 
     async def _write(self, writer: AbstractStreamWriter) -> None:
         sent, expected = 0, self._body.size
+        piece_size = _PIECE
         # Sources are generators, which hold files open until they are closed.
         async with aclosing(cast("_Closable", self._body.open())) as source:
             while (chunk := await self._next(source)) is not None:
                 sent += len(chunk)
                 if expected is not None and sent > expected:
                     break
-                for piece in _pieces(chunk):
-                    self._scope.deadline = current_time() + self._policy.stall_seconds
-                    await writer.write(piece)
+                rest = memoryview(chunk)
+                while rest:
+                    before = current_time()
+                    self._scope.deadline = before + self._policy.stall_seconds
+                    await writer.write(rest[:piece_size])
+                    rest = rest[piece_size:]
+                    is_quick = current_time() - before < _SHORT_SECONDS
+                    piece_size = min(2 * piece_size, _LARGEST_PIECE) if is_quick else _PIECE
         if expected is not None and sent != expected:
             self.failure = IntegrityError(
                 f"the source of an upload gave {sent} bytes or more, expected {expected}"
@@ -140,12 +149,3 @@ class Outgoing(Payload):
 
 class _Closable(AsyncIterator[bytes]):
     async def aclose(self) -> None: ...
-
-
-def _pieces(chunk: bytes) -> Iterator[bytes | memoryview]:
-    if len(chunk) <= _PIECE:
-        yield chunk
-        return
-    view = memoryview(chunk)
-    for start in range(0, len(chunk), _PIECE):
-        yield view[start : start + _PIECE]

@@ -38,7 +38,7 @@ class FileSink:
     def __exit__(self, *_: object) -> None:
         """Nothing is held."""
 
-    def write(self, piece: bytearray) -> None:
+    def write(self, piece: bytes | bytearray) -> None:
         """Raises ReaderGone, and what `write_all` does."""
         write_all(self._descriptor, piece)
 
@@ -58,7 +58,7 @@ class DigestSink:
     def __exit__(self, *_: object) -> None:
         """Nothing is held."""
 
-    def write(self, piece: bytearray) -> None:
+    def write(self, piece: bytes | bytearray) -> None:
         self._digest.update(piece)
 
     def finish(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class LayerSink:
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
 
-    def write(self, piece: bytearray) -> None:
+    def write(self, piece: bytes | bytearray) -> None:
         """Take the next piece of the archive, and own it. Raises what `write_all` does, late."""
         self._uncompressed_size += len(piece)
         if self._compressor is None:
@@ -120,14 +120,14 @@ class LayerSink:
             "uncompressed_size": self._uncompressed_size,
         }
 
-    def _hand_over(self, piece: bytearray) -> None:
+    def _hand_over(self, piece: bytes | bytearray) -> None:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1)
         if len(self._waiting) == _MOST_WAITING:
             self._waiting.popleft().result()
         self._waiting.append(self._thread.submit(self._compress, piece))
 
-    def _compress(self, piece: bytearray) -> None:
+    def _compress(self, piece: bytes | bytearray) -> None:
         assert self._compressor is not None, "pieces of plain archives are not compressed"
         self._store(self._compressor.compress(piece))
         self._since_trim += len(piece)
@@ -155,7 +155,7 @@ class BothSink:
     def __exit__(self, *error: object) -> None:
         self._layer.__exit__(*error)
 
-    def write(self, piece: bytearray) -> None:
+    def write(self, piece: bytes | bytearray) -> None:
         """Raises ReaderGone, and what `write_all` does."""
         self._stream.write(piece)
         self._layer.write(piece)

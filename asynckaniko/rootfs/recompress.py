@@ -26,7 +26,7 @@ def recompress(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, An
     ):
         try:
             while (piece := stream.read_chunk()) and stream.uncompressed_size <= limit:
-                sink.write(bytearray(piece))
+                sink.write(piece)
         except ArchiveError as error:
             # Damaged bytes are worth saying before what they look like.
             stream.verify_blob()

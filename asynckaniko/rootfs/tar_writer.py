@@ -58,7 +58,9 @@ class TarWriter:
     `content` method.
     """
 
-    def __init__(self, write: Callable[[bytearray], None], *, clamp: int | None = None) -> None:
+    def __init__(
+        self, write: Callable[[bytes | bytearray], None], *, clamp: int | None = None
+    ) -> None:
         self._write = write
         self._clamp = None if clamp is None else clamp * _SECOND
         self._buffer = bytearray()
@@ -131,14 +133,18 @@ class TarWriter:
         self._buffer = bytearray()
 
     def _stream(self, descriptor: int, size: int) -> None:
+        self._flush()
         left = size
         while left:
-            data = os.read(descriptor, min(left, BUFFER_SIZE))
+            data = os.read(descriptor, min(left, BUFFER_SIZE - len(self._buffer)))
             if not data:
                 raise SizeChanged(size, size - left)
             left -= len(data)
+            if len(data) == BUFFER_SIZE:
+                self._write(data)  # most of a large file: it need not be copied
+                continue
             self._buffer += data
-            if len(self._buffer) >= BUFFER_SIZE:
+            if len(self._buffer) == BUFFER_SIZE:
                 self._flush()
         if os.read(descriptor, 1):
             raise SizeChanged(size, size + 1)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -24,7 +25,7 @@ PLAIN = Attributes(0o644, 0, 0, 1_700_000_000 * 10**9)
 
 
 def write(fill: Callable[[TarWriter], None], *, clamp: int | None = None) -> bytes:
-    pieces: list[bytearray] = []
+    pieces: list[bytes | bytearray] = []
     tar = TarWriter(pieces.append, clamp=clamp)
     fill(tar)
     tar.finish()
@@ -120,7 +121,7 @@ def test_any_time_is_read_back_to_the_nanosecond(mtime: int, fraction: int) -> N
 
 
 def test_sizes_over_8_gib_are_written() -> None:
-    pieces: list[bytearray] = []
+    pieces: list[bytes | bytearray] = []
     tar = TarWriter(pieces.append)
     tar.file(b"large", PLAIN, 2**33)
     tar.finish()
@@ -241,8 +242,32 @@ def test_pieces_are_cut_at_fixed_places() -> None:
     assert set(cuts(1000)[:-1]) == {BUFFER_SIZE}
 
 
+def test_file_that_is_read_is_cut_as_its_bytes_are(tmp_path: Path) -> None:
+    """Whatever stands in front of it: nothing, a part of a piece, or more than one."""
+    content = random.Random(1).randbytes(3 * BUFFER_SIZE + 5)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+
+    def pieces(directories: int, fill: Callable[[TarWriter], None]) -> list[bytes]:
+        kept: list[bytes | bytearray] = []
+        tar = TarWriter(kept.append)
+        for number in range(directories):
+            tar.directory(b"%d" % number, PLAIN)
+        tar.file(b"f", PLAIN, len(content))
+        fill(tar)
+        tar.finish()
+        return [bytes(piece) for piece in kept]
+
+    for directories in (0, 1, BUFFER_SIZE // 512 - 1, 2 * BUFFER_SIZE // 512 + 3):
+        with path.open("rb") as file:
+            read = pieces(directories, lambda tar: tar.content(file.fileno(), len(content)))
+
+        assert read == pieces(directories, lambda tar: tar.content_bytes(content))
+        assert {len(piece) for piece in read[:-1]} == {BUFFER_SIZE}
+
+
 def test_pieces_are_the_receivers_to_keep() -> None:
-    pieces: list[bytearray] = []
+    pieces: list[bytes | bytearray] = []
     tar = TarWriter(pieces.append)
     tar.file(b"f", PLAIN, 2 * BUFFER_SIZE)
     tar.content_bytes(b"a" * BUFFER_SIZE + b"b" * BUFFER_SIZE)
