@@ -6,6 +6,7 @@ from contextlib import suppress
 from asynckaniko.linux import syscalls
 
 _MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) r-.p [0-9a-f]+ [0-9a-f:]+ [1-9]")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _ANONYMOUS = b"Anonymous:"  # pages that are no longer, or never were, a file's
 
 
@@ -31,6 +32,16 @@ def _files() -> list[tuple[int, int]]:
             elif mapping and line.startswith(_ANONYMOUS) and line.split()[1] == b"0":
                 found.append((int(mapping[1], 16), int(mapping[2], 16)))
     return found
+
+
+def keep_free(size: int) -> None:
+    """Let malloc of glibc keep up to `size` bytes that were freed at the end of a heap.
+
+    By default it gives them back after every large block, and the kernel clears the next one's
+    pages anew. Blocks of less than `size` come from the heap then. For a process that soon ends.
+    """
+    syscalls.mallopt(_M_MMAP_THRESHOLD, size)
+    syscalls.mallopt(_M_TRIM_THRESHOLD, size)
 
 
 def give_back_free() -> None:

@@ -100,6 +100,13 @@ def malloc_trim() -> None:
         trim(ctypes.c_size_t(0))
 
 
+def mallopt(option: int, value: int) -> None:
+    """Call mallopt(3) where the C library has it; one that knows no such option ignores it."""
+    set_option = getattr(_libc, "mallopt", None)
+    if set_option is not None:
+        set_option(option, value)
+
+
 def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), f"unshare({flags:#x})")
 

@@ -7,7 +7,7 @@ from stat import S_ISDIR
 from typing import Any
 
 from asynckaniko.errors import ArchiveError, CopyFailed
-from asynckaniko.linux import owners
+from asynckaniko.linux import memory, owners
 from asynckaniko.rootfs.claim import claim
 from asynckaniko.rootfs.layer_stream import LayerStream
 from asynckaniko.rootfs.layer_writer import LowerWriter, OntoWriter
@@ -18,6 +18,7 @@ from asynckaniko.rootfs.tree_writer import TreeWriter
 from asynckaniko.rootfs.trees import open_tree
 
 _CHUNK_SIZE = 256 * 1024
+_KEPT_FREE = 4 << 20
 
 
 def unpack_layer(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def unpack_layer(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, 
         OSError: the directory cannot be written.
     """
     os.umask(0)
+    memory.keep_free(_KEPT_FREE)
     digest, limits = arguments["digest"], arguments["limits"]
     stream = LayerStream(
         fds[0],
