@@ -235,6 +235,21 @@ CASES = (
         tree={"seen": "1001 1002 751\n", "c1/x": GONE, "here/y": GONE},
     ),
     Case(
+        name="a cache of another owner or mode, or with a beginning, is another one",
+        dockerfile="""\
+            FROM scratch AS seed
+            COPY f /f
+            FROM busybox
+            RUN --mount=type=cache,target=/c touch /c/x
+            RUN --mount=type=cache,target=/c,uid=7 ls /c > /owner
+            RUN --mount=type=cache,target=/c,mode=0700 ls /c > /mode
+            RUN --mount=type=cache,target=/c,from=seed ls /c > /seeded
+            RUN --mount=type=cache,target=/c ls /c > /same
+        """,
+        context={"f": "seed"},
+        tree={"owner": "", "mode": "", "seeded": "f\n", "same": "x\n"},
+    ),
+    Case(
         name="a temporary filesystem is gone afterwards",
         dockerfile="""\
             FROM busybox

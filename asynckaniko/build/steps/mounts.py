@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SCRIPT = "/run/heredoc/EOF"
 """Where a heredoc that begins with `#!` stands while it runs."""
 _MOVE = "asynckaniko.rootfs.directories:move_directory"
+_DEFAULT_SETTINGS = (0o755, 0, 0)
+"""Mode, uid and gid of a cache of which nothing is said."""
 _FIRST_FILE = 2
 """The job's descriptors begin with stdout and stderr."""
 _LOCK_POLL_SECONDS = 0.1
@@ -225,8 +227,19 @@ def _identity(mount: CacheMount) -> str:
 
 
 def _cache_name(stage: "StageRun", mount: CacheMount) -> str:
+    """Name the cache: as in BuildKit those of another owner or mode, or with `from=`, are others.
+
+    There they are since they begin with another layer. So two of `from=` with different contents
+    are two, too; here they are one, which keeps what it began with.
+    """
+    kind = "from" if mount.from_ else ""
+    settings = (mount.mode, mount.uid, mount.gid)
+    if mount.source == "/" and settings != _DEFAULT_SETTINGS:
+        kind += f" {settings}"
     namespace = stage.run.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
     framed = f"{len(namespace)}:{namespace}{_identity(mount)}"
+    # Ids come from Dockerfiles, which hold no NUL.
+    framed += f"\0{kind}" if kind else ""
     return hashlib.sha256(framed.encode()).hexdigest()
 
 
