@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
@@ -30,6 +29,7 @@ from asynckaniko.build.base_layers import BaseLayers
 from asynckaniko.build.drafts import draft_tree
 from asynckaniko.build.execute import carry_out, execute
 from asynckaniko.build.housekeeping import Housekeeping
+from asynckaniko.build.job_modules import INNER, OUTER
 from asynckaniko.build.outline import outline_stages
 from asynckaniko.build.plain_roots import put_back
 from asynckaniko.build.request import BuildRequest, BuildResult
@@ -41,6 +41,7 @@ from asynckaniko.concurrency import leaves, single_error
 from asynckaniko.errors import AsynckanikoError, host_error
 from asynckaniko.events import BuildWarning, Event, EventSink, ignore
 from asynckaniko.isolation.fork_server import ForkServer
+from asynckaniko.isolation.launch import Launch
 from asynckaniko.isolation.namespaces import Confinement
 from asynckaniko.registry.client import RegistryClient
 from asynckaniko.settings import IsolationOptions, Settings
@@ -53,37 +54,6 @@ _REHEARSE_OWNER = "asynckaniko.isolation.rehearsal:rehearse_owner"
 _MAKE_DIRECTORIES = "asynckaniko.rootfs.directories:make_directories"
 _REMOVE = "asynckaniko.rootfs.remove:remove_trees"
 _CLEAN_UP_SECONDS = 60.0
-_INNER_MODULES = (
-    "asynckaniko.isolation.probe",
-    "asynckaniko.isolation.rehearsal",
-    "asynckaniko.isolation.step",
-    "asynckaniko.rootfs.apply_layer",
-    "asynckaniko.rootfs.copy_tree",
-    "asynckaniko.rootfs.destination",
-    "asynckaniko.rootfs.directories",
-    "asynckaniko.rootfs.implicit",
-    "asynckaniko.rootfs.pack_layer",
-    "asynckaniko.rootfs.remove",
-    "asynckaniko.rootfs.step_owners",
-    "asynckaniko.rootfs.usage",
-    "asynckaniko.rootfs.workdir",
-)
-_OUTER_MODULES = (
-    "asynckaniko.isolation.plain_step",
-    "asynckaniko.isolation.swap_recovery",
-    "asynckaniko.rootfs.apply_layer",
-    "asynckaniko.rootfs.context_files",
-    "asynckaniko.rootfs.copy_tree",
-    "asynckaniko.rootfs.destination",
-    "asynckaniko.rootfs.directories",
-    "asynckaniko.rootfs.listed.jobs",
-    "asynckaniko.rootfs.merge_layers",
-    "asynckaniko.rootfs.plain.root",
-    "asynckaniko.rootfs.plain.snapshot",
-    "asynckaniko.rootfs.recompress",
-    "asynckaniko.rootfs.remove",
-    "asynckaniko.rootfs.unpack_context",
-)
 
 
 async def _check_state(state: StateDirectory, inner: ForkServer) -> None:
@@ -106,7 +76,7 @@ async def _start_inner(
         mode=isolation.mode, cache_mounts=caches.attached, shared_pids=isolation.shared_pids
     )
     async with ForkServer.start(
-        directory=state.rootfs, preload=_INNER_MODULES, namespaces=True, confinement=confinement
+        directory=state.rootfs, preload=INNER, namespaces=True, confinement=confinement
     ) as inner:
         take = partial(state.claim_rootfs, inner.root_id, has_one_id=inner.has_one_id)
         claim = await to_thread.run_sync(take, limiter=disk)
@@ -122,8 +92,16 @@ async def _start_inner(
             os.close(claim)
 
 
-def _start_outer(state: StateDirectory) -> AbstractAsyncContextManager[ForkServer]:
-    return ForkServer.start(directory=state.root, preload=_OUTER_MODULES, namespaces=False)
+@asynccontextmanager
+async def _start_outer(state: StateDirectory, launches: list[Launch]) -> AsyncIterator[ForkServer]:
+    """Start the server, in one of the processes that were launched for it if there is one left."""
+    async with ForkServer.start(
+        directory=state.root,
+        preload=OUTER,
+        namespaces=False,
+        launch=launches.pop() if launches else None,
+    ) as outer:
+        yield outer
 
 
 @contextmanager
@@ -167,8 +145,10 @@ class Builder:
     task, no process, no mount, no file but the store's.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, launch: Launch | None = None) -> None:
+        """`launch` is of a helper with the modules `job_modules.OUTER`, begun ahead of its use."""
         self._settings = settings or Settings()
+        self._launches = [launch] if launch else []
         self._builds = CapacityLimiter(self._settings.limits.builds)
         self._exit = AsyncExitStack()
         self._resources: Resources | None = None
@@ -195,7 +175,7 @@ class Builder:
             )
             # First, so last to end: what is cancelled meanwhile cleans up after itself there.
             serving = await entering.enter_async_context(create_task_group())
-            outer = LazyServer(partial(_start_outer, state), serving)
+            outer = LazyServer(partial(_start_outer, state, self._launches), serving)
             start_inner = partial(_start_inner, state, caches, settings.isolation, disk)
             namespaced = LazyServer(start_inner, serving)
             entering.callback(outer.stop)

@@ -3,16 +3,19 @@
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import IO, Any, Protocol, TypeAlias
 
 import orjson
 
+from asynckaniko.build.job_modules import OUTER
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.build.result_files import write_result
 from asynckaniko.cli.loading import loading
 from asynckaniko.cli.options import BuildOptions
 from asynckaniko.cli.session import Session
 from asynckaniko.events import EventSink
+from asynckaniko.isolation.launch import launched
 from asynckaniko.settings import Settings
 
 
@@ -28,10 +31,13 @@ OpenBuilder: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[ImageB
 
 def run(options: BuildOptions) -> int:
     """Build as `options` say and return the exit status."""
-    with loading():
-        from asynckaniko.build.builder import Builder
+    # Nearly every build reads its context: the helper that does it starts beside our own imports.
+    with launched(OUTER) as launch:
+        with loading():
+            from asynckaniko.build.builder import Builder
 
-    return BuildCommand(options, Builder, stdout=sys.stdout, stderr=sys.stderr).run()
+        open_builder = partial(Builder, launch=launch)
+        return BuildCommand(options, open_builder, stdout=sys.stdout, stderr=sys.stderr).run()
 
 
 async def build_image(

@@ -8,13 +8,10 @@ forks one child per call: 1 or 2 ms each, with the job's modules loaded already.
 import json  # noqa: TID251  arguments hold file names: lone surrogates must survive
 import os
 import socket
-import sys
-import sysconfig
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from subprocess import DEVNULL
 from typing import Any, Self
 
 from anyio import (
@@ -23,14 +20,14 @@ from anyio import (
     Lock,
     create_task_group,
     move_on_after,
-    open_process,
     wait_readable,
     wait_writable,
 )
-from anyio.abc import Process, TaskGroup
+from anyio.abc import TaskGroup
 
 from asynckaniko.concurrency import single_error
 from asynckaniko.errors import HostError, from_wire
+from asynckaniko.isolation.launch import Launch
 from asynckaniko.isolation.namespaces import Confinement
 
 _DEFAULT = Confinement()
@@ -39,11 +36,6 @@ _REAP_SECONDS = 30.0
 """After SIGKILL only a process that hangs in the kernel, on a dead disk say, is still there."""
 _STDERR_TAIL = 4000
 _MESSAGE_SIZE = 64 * 1024
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_BOOTSTRAP = (
-    "import sys; sys.path[:0] = sys.argv[2:];"
-    "from asynckaniko.isolation.server import main; main(int(sys.argv[1]))"
-)
 
 
 class ForkServer:
@@ -52,14 +44,15 @@ class ForkServer:
     When the server dies, running calls raise HostError and so does every later call.
     """
 
-    def __init__(self, control: socket.socket, process: Process, stderr: int) -> None:
+    def __init__(self, launch: Launch) -> None:
         self.root_id = 0
         """Host uid and gid behind ns-root; 0 without namespaces."""
         self.has_one_id = False
         """The user namespace has no other id: owners are recorded beside files."""
-        self._control = control
-        self._process = process
-        self._stderr = stderr
+        self._control = launch.control
+        self._process = launch.process
+        self._launch = launch
+        self._reaping = Lock()
         self._sending = Lock()
         self._calls: dict[int, _Call] = {}
         self._numbers = 0
@@ -77,29 +70,24 @@ class ForkServer:
         namespaces: bool,
         confinement: Confinement = _DEFAULT,
         tasks: TaskGroup | None = None,
+        launch: Launch | None = None,
     ) -> AsyncIterator[Self]:
         """Start a server that works in `directory`; leaving the block ends it and all calls.
 
         With `namespaces`, calls run as root of the build's user namespace and `directory` is
         given to it; `confinement` says how. `preload` names the modules whose functions can be
-        called. Raises IsolationUnavailable, HostError.
+        called; a `launch` has loaded them already. Raises IsolationUnavailable, HostError.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        stderr = os.memfd_create("stderr")
+        server = cls(launch or Launch.begin(preload))
         try:
-            with ours:
-                with theirs:
-                    process = await _spawn(theirs, stderr, directory)
-                server = cls(ours, process, stderr)
-                try:
-                    await server._greet(preload, confinement if namespaces else None)
-                    async with server._receiving(tasks):
-                        yield server
-                finally:
-                    await server._stop()
+            await server._greet(directory, confinement if namespaces else None)
+            async with server._receiving(tasks):
+                yield server
         finally:
-            os.close(stderr)
+            try:
+                await server._stop()
+            finally:
+                server._launch.close()
 
     async def call(
         self,
@@ -169,12 +157,12 @@ class ForkServer:
             raise RuntimeError(f"{function} failed in a helper process:\n{outcome['crash']}")
         return outcome["result"]
 
-    async def _greet(self, preload: Sequence[str], confinement: Confinement | None) -> None:
+    async def _greet(self, directory: Path, confinement: Confinement | None) -> None:
         wanted = asdict(confinement) if confinement else None
-        await self._send({"preload": list(preload), "confinement": wanted})
+        await self._send({"directory": os.fspath(directory), "confinement": wanted})
         answer = await self._next()
         if answer is None:
-            await self._process.wait()
+            await self._ended()
             raise HostError(f"the fork server did not start: {self._said()}")
         if "error" in answer:
             raise from_wire(answer["error"])
@@ -208,7 +196,7 @@ class ForkServer:
             if call := self._calls.get(report["ended"]):
                 call.status = report["status"]
                 call.ended.set()
-        code = await self._process.wait()
+        code = await self._ended()
         if self._stopping:
             self._lost = "the fork server was stopped"
         else:
@@ -241,8 +229,9 @@ class ForkServer:
             return message
 
     def _said(self) -> str:
-        size = os.fstat(self._stderr).st_size
-        tail = os.pread(self._stderr, _STDERR_TAIL, max(0, size - _STDERR_TAIL))
+        stderr = self._launch.stderr
+        size = os.fstat(stderr).st_size
+        tail = os.pread(stderr, _STDERR_TAIL, max(0, size - _STDERR_TAIL))
         return tail.decode(errors="replace").strip() or "it said nothing"
 
     async def _stop(self) -> None:
@@ -253,11 +242,17 @@ class ForkServer:
                 # It sees the end of the socket, kills what still runs, and exits.
                 self._control.shutdown(socket.SHUT_WR)
             with move_on_after(_STOP_SECONDS):
-                await self._process.wait()
+                await self._ended()
             if self._process.returncode is None:
                 self._process.kill()
-                await self._process.wait()
-            await self._process.aclose()
+                await self._ended()
+
+    async def _ended(self) -> int:
+        """Wait for the end of the server and return its status, negative for a signal."""
+        async with self._reaping:
+            while (code := self._process.poll()) is None:
+                await wait_readable(self._launch.end)
+            return code
 
 
 class _Call:
@@ -266,41 +261,6 @@ class _Call:
         self.ended = Event()
         self.status: int | None = None
         """Exit code, negative for a signal; None when the server died."""
-
-
-async def _spawn(control: socket.socket, stderr: int, directory: Path) -> Process:
-    # The executor image has newuidmap beside its Python, and nowhere else.
-    path = f"{Path(sys.executable).parent}:{_PATH}"
-    command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, str(control.fileno())]
-    try:
-        return await open_process(
-            command + _import_path(),
-            stdin=DEVNULL,
-            stdout=stderr,
-            stderr=stderr,
-            cwd=directory,
-            env={"PATH": path},
-            pass_fds=[control.fileno()],
-            # Ctrl-C is for the caller, who cancels in order.
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise HostError(
-            f"cannot start {sys.executable} in {directory}: {error.strerror}"
-        ) from error
-
-
-def _import_path() -> list[str]:
-    """List where this process finds modules, the standard library's own places excepted."""
-    package = Path(__file__).resolve().parents[2]
-    library = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
-    places = [str(package)]
-    for entry in sys.path:
-        place = os.path.abspath(entry)
-        inside_library = os.path.dirname(place) in library or place in library
-        if place not in places and not (inside_library and Path(place).name != "site-packages"):
-            places.append(place)
-    return [place for place in places if os.path.exists(place)]
 
 
 def _how(code: int) -> str:

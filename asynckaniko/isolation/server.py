@@ -3,7 +3,8 @@
 Started by `fork_server.ForkServer` with a clean environment; everything is said on one socket of
 type SOCK_SEQPACKET, a JSON object per message:
 
-    to the server:   {"preload": [...], "confinement": {...} or null}   first, once
+    to the server:   {"preload": [...]}                                 first, once
+                     {"directory": path, "confinement": {...} or null}  next, once
                      {"call": id, "function": "module:name", "directory": path or absent}
                                                           with descriptors: exchange, *fds
                      {"kill": id}
@@ -33,7 +34,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
 
-from asynckaniko.errors import AsynckanikoError, host_error, to_wire
+from asynckaniko.errors import AsynckanikoError, HostError, host_error, to_wire
 from asynckaniko.isolation import namespaces
 from asynckaniko.isolation.namespaces import Confinement
 from asynckaniko.linux import memory, processes, syscalls
@@ -54,9 +55,14 @@ def main(descriptor: int) -> None:
     _default_signals()
     faulthandler.enable()
     try:
-        request = json.loads(control.recv(_MESSAGE_SIZE))
-        for module in request["preload"]:
+        for module in json.loads(control.recv(_MESSAGE_SIZE))["preload"]:
             importlib.import_module(module)
+        content = control.recv(_MESSAGE_SIZE)
+        if not content:
+            # It was not needed after all.
+            return
+        request = json.loads(content)
+        _enter(request["directory"])
         server, ids = _prepare(control, request["confinement"])
     except AsynckanikoError as error:
         control.send(json.dumps({"error": to_wire(error)}).encode())
@@ -67,6 +73,13 @@ def main(descriptor: int) -> None:
     control.send(json.dumps({"ready": True, **ids}).encode())
     memory.forget_files()
     server.serve()
+
+
+def _enter(directory: str) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise HostError(f"cannot work in {directory}: {error.strerror}") from error
 
 
 def _prepare(
