@@ -2,7 +2,7 @@
 
 The gzip header has no time and no name: equal archives are equal blobs. ISA-L compresses five times
 faster than zlib at the size of Go's fastest level, so it is the default; its level 0 expands what
-does not compress and is not offered.
+does not compress and is not offered. What does not compress is stored (`sparing_gzip`).
 """
 
 import importlib
@@ -11,10 +11,9 @@ import sys
 import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from isal import isal_zlib
-
 from asynckaniko.errors import UsageError
 from asynckaniko.oci import media_types
+from asynckaniko.rootfs.sparing_gzip import SparingGzip
 
 if TYPE_CHECKING or sys.version_info < (3, 14):
     from backports import zstd
@@ -68,7 +67,7 @@ def open_compressor(compression: str, level: int | None) -> Compressor | None:
 
 def _open_gzip(level: int) -> Compressor:
     if level in _ISAL_LEVELS:
-        return _compressor(isal_zlib, level)
+        return SparingGzip(level)
     if not 0 <= level <= 9:
         raise UsageError(f"compression level {level}: gzip takes 0 to 9, or -1 for the default")
     if level and importlib.util.find_spec("zlib_ng"):

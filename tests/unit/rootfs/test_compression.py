@@ -20,7 +20,9 @@ else:
 TEXT = b"".join(b"line %d of a text that compresses\n" % number for number in range(50_000))
 
 
-def compress(compression: str, level: int | None, pieces: Sequence[bytes] = (TEXT,)) -> bytes:
+def compress(
+    compression: str, level: int | None, pieces: Sequence[bytes | bytearray] = (TEXT,)
+) -> bytes:
     compressor = open_compressor(compression, level)
     assert compressor is not None
     return b"".join([*map(compressor.compress, pieces), compressor.flush()])
@@ -59,6 +61,45 @@ def test_incompressible_bytes_hardly_grow() -> None:
     noise = random.Random(1).randbytes(1_000_000)
 
     assert len(compress("gzip", None, [noise])) < len(noise) * 1.001
+
+
+NOISE = random.Random(2).randbytes(1 << 20)
+MIXTURES = {
+    "nothing": [],
+    "noise": [NOISE],
+    "noise first": [NOISE, TEXT],
+    "noise last": [TEXT, NOISE],
+    "noise twice": [TEXT, NOISE, NOISE, TEXT],
+    "in turn": [TEXT, NOISE, TEXT, NOISE, NOISE[:70_000], TEXT[:10]],
+    "text that follows noise and repeats what is before it": [TEXT[-9_000:], NOISE, TEXT[-9_000:]],
+    "a block and a byte": [NOISE[: 5 * 0xFFFF + 1]],
+}
+
+
+@pytest.mark.parametrize("pieces", MIXTURES.values(), ids=MIXTURES)
+@pytest.mark.parametrize("level", [1, 3])
+def test_what_is_stored_and_what_is_compressed_make_one_stream(
+    pieces: list[bytes], level: int
+) -> None:
+    blob = compress("gzip", level, pieces)
+
+    assert gzip.decompress(blob) == b"".join(pieces)
+    subprocess.run(["gzip", "-t"], input=blob, check=True)
+    assert blob == compress("gzip", level, [bytearray(piece) for piece in pieces])
+
+
+def test_noise_is_stored() -> None:
+    """RFC 1951, 3.2.4: five bytes before at most 65535 that stay as they are."""
+    blob = compress("gzip", None, [NOISE])
+
+    assert NOISE[:0xFFFF] in blob
+    assert blob[10:15] == b"\0\xff\xff\0\0"
+
+
+def test_piece_that_is_noise_in_part_is_compressed() -> None:
+    half = NOISE[: 1 << 19] + TEXT[: 1 << 19]
+
+    assert len(compress("gzip", None, [half])) < 0.7 * len(half)
 
 
 def test_nothing_is_done_for_none() -> None:
