@@ -1,7 +1,8 @@
 """A layer's blob on its way to the tar reader: kept, decompressed and hashed as it passes.
 
-Reading with decompression, hashing the content, and the reader's own work take about as long as
-each other, so each has a thread; all but Python's part of the reader runs outside its lock.
+Reading with decompression has a thread: it takes about as long as hashing the content and the
+reader's own work together, which share the other, where a piece is in the core's cache for both.
+All but Python's part of the reader runs outside its lock.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ _MOST_WAITING = 16
 class LayerStream:
     """Reads a blob from `source`, and writes it as it is to `spool` if there is one.
 
-    Use as a context manager: the threads live in it. Leaving early waits for a read in progress.
+    Use as a context manager: the thread lives in it. Leaving early waits for a read in progress.
     """
 
     def __init__(self, source: int, *, digest: str, size: int, spool: int | None = None) -> None:
@@ -35,22 +36,18 @@ class LayerStream:
         self._digest = hashlib.sha256()
         self._diff_id = hashlib.sha256()
         self._pieces: SimpleQueue[bytes | Exception] = SimpleQueue()
-        self._unhashed: SimpleQueue[bytes] = SimpleQueue()
-        # Two semaphores: those of `threading`, and its bounded queues, are slow Python.
+        # A semaphore: that of `threading` is slow Python.
         self._room: SimpleQueue[None] = SimpleQueue()
-        self._room_to_hash: SimpleQueue[None] = SimpleQueue()
         for _ in range(_MOST_WAITING):
             self._room.put(None)
-            self._room_to_hash.put(None)
         self._is_stopped = False
         self._is_ended = False
-        self._threads = [Thread(target=self._decompress), Thread(target=self._hash)]
+        self._thread = Thread(target=self._decompress)
         self.uncompressed_size = 0
         """Bytes read so far."""
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,6 +63,7 @@ class LayerStream:
             self._is_ended = True
             raise piece
         self._is_ended = not piece
+        self._diff_id.update(piece)
         self.uncompressed_size += len(piece)
         return piece
 
@@ -109,25 +107,16 @@ class LayerStream:
                 self._room.get()
                 if self._is_stopped:
                     break
-                self._room_to_hash.get()
-                self._unhashed.put(piece)
                 self._pieces.put(piece)
         except Exception as error:
             # It is the reader's to raise: this thread has nobody to tell.
             end = error
-        self._unhashed.put(b"")
         self._pieces.put(end)
-
-    def _hash(self) -> None:
-        while piece := self._unhashed.get():
-            self._diff_id.update(piece)
-            self._room_to_hash.put(None)
 
     def _stop(self) -> None:
         self._is_stopped = True
         self._room.put(None)
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
 
     def _read_blob(self) -> bytes:
         chunk = os.read(self._source, _CHUNK_SIZE)
