@@ -91,8 +91,9 @@ class ArchiveEmitter:
         for parent in _parents(path):
             if parent not in self._present:
                 self._present.add(parent)
+                # Root's even with --chown, which in BuildKit is for the entries.
                 self._emitter.implicit_directory(
-                    self._prefix + parent, member.mtime_ns, keeps_mode=True
+                    self._prefix + parent, member.mtime_ns, keeps_mode=True, owner=(0, 0)
                 )
         if member.kind is not Kind.FILE:
             # A link may stand for a directory: later entries then go through it.

@@ -69,15 +69,21 @@ class Emitter:
         self.tar.directory(name, attributes)
 
     def implicit_directory(
-        self, name: bytes, mtime: int, group: int | None = None, *, keeps_mode: bool = False
+        self,
+        name: bytes,
+        mtime: int,
+        group: int | None = None,
+        *,
+        keeps_mode: bool = False,
+        owner: tuple[int, int] | None = None,
     ) -> None:
         """Write a directory that no source stands for: octal modes are for those too.
 
-        `group` is the one that it inherits, if it does.
+        `group` is the one that it inherits, if it does; `owner` is whose it is, else the usual.
         """
         octal = self.chmod.octal if self.chmod and not keeps_mode else None
         mode = _IMPLICIT_MODE if octal is None else octal
-        uid, gid = self.owners.implicit
+        uid, gid = owner or self.owners.implicit
         if group is not None:
             mode |= S_ISGID
             gid = gid if self.owners.given else group

@@ -26,6 +26,20 @@ CASES = (
         },
     ),
     Case(
+        name="given owners are for entries, not for directories that an archive only implies",
+        dockerfile="""\
+            FROM scratch
+            ADD --chown=100:200 a.tar /given/
+        """,
+        context={"a.tar": make_tar({"etc/conf.d/x": "x"})},
+        tree={
+            "given": is_directory(owner=(100, 200)),
+            "given/etc": is_directory(0o755, (0, 0)),
+            "given/etc/conf.d": is_directory(0o755, (0, 0)),
+            "given/etc/conf.d/x": has(owner=(100, 200)),
+        },
+    ),
+    Case(
         name="archives that a wildcard finds meet in the destination",
         dockerfile="""\
             FROM scratch
