@@ -1,7 +1,7 @@
 """The commands that look after caches: `warm`, `cache list` and `cache prune`."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -16,9 +16,9 @@ _GROUP = "Flags"
 _PRUNING = ("max_size", "max_mount_size", "older_than", "all")
 
 
-def cache_commands(settings: Mapping[str, Any]) -> Iterator[click.Command]:
-    """Make the commands; `settings` are what all commands have in common."""
-    yield Command(
+def warm_command(settings: Mapping[str, Any]) -> click.Command:
+    """Make the command; `settings` are what all commands have in common."""
+    return Command(
         "warm",
         callback=_warm,
         params=[*warm_flags(), click.Argument(["images"], metavar="[REF]...", nargs=-1)],
@@ -29,7 +29,11 @@ def cache_commands(settings: Mapping[str, Any]) -> Iterator[click.Command]:
         options_metavar="[FLAGS]",
         **settings,
     )
-    yield click.Group(
+
+
+def cache_commands(settings: Mapping[str, Any]) -> click.Group:
+    """Make the group; `settings` are what all commands have in common."""
+    return click.Group(
         "cache",
         commands=[
             Command(

@@ -2,16 +2,14 @@
 
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import click
 
 import asynckaniko
-from asynckaniko.cli.batch_flags import batch_command, read_flags
 from asynckaniko.cli.build_flags import (
     FOREIGN,
     BuildFlags,
@@ -20,9 +18,7 @@ from asynckaniko.cli.build_flags import (
     doctor_flags,
     push_flags,
 )
-from asynckaniko.cli.cache_flags import cache_commands
 from asynckaniko.cli.flags import SWITCH, Command, Flag, PathName, Value
-from asynckaniko.cli.index_flags import index_commands
 from asynckaniko.cli.loading import loading
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
@@ -31,7 +27,9 @@ _CONTEXT_SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
 }
-
+_SHARED: dict[str, Any] = {"context_settings": _CONTEXT_SETTINGS}
+_FLAGS: dict[str, Any] = {"options_metavar": "[FLAGS]", **_SHARED}
+_BARE: dict[str, Any] = {"options_metavar": "", **_SHARED}
 
 PROGRAM = "asynckaniko"
 COMPLETE_VARIABLE = "_ASYNCKANIKO_COMPLETE"
@@ -39,7 +37,23 @@ _SHELLS = ("bash", "zsh", "fish")
 
 
 class Commands(click.Group):
-    """The top-level group: it knows which words are commands, and says so in our words."""
+    """The top-level group: it knows which words are commands, and says so in our words.
+
+    A command is made when it is asked for: the others' flags, and the modules that hold them, are
+    of no use to it.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], click.Command]], **settings: Any) -> None:
+        super().__init__(PROGRAM, **settings)
+        self._makers = makers
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._makers)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._makers and cmd_name not in self.commands:
+            self.add_command(self._makers[cmd_name]())
+        return self.commands.get(cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0].startswith("-") and args[0] not in {"-h", "--help", "--version"}:
@@ -58,6 +72,8 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            from difflib import get_close_matches
+
             names = self.list_commands(ctx)
             near = get_close_matches(args[0], names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(names)}"
@@ -90,6 +106,7 @@ def build(**values: Any) -> int:
 
 def batch(words: tuple[str, ...], **values: Any) -> int:
     from asynckaniko.cli.batch import run
+    from asynckaniko.cli.batch_flags import read_flags
 
     return run(read_flags(words, values), Surroundings.of_this_process())
 
@@ -189,8 +206,7 @@ def main_group() -> click.Group:
         help="Print the version.",
     )
     return Commands(
-        PROGRAM,
-        commands=[*_commands()],
+        _MAKERS,
         help="Build container images from Dockerfiles, without a daemon and without privileges.",
         epilog="Exit codes: 0 done; a failed RUN's own; 2 the request is wrong; 3 a step failed; "
         "4 a registry refused or broke; 5 bytes do not match their digest; 6 this machine cannot "
@@ -201,65 +217,102 @@ def main_group() -> click.Group:
     )
 
 
-def _commands() -> Iterator[click.Command]:
-    flags: dict[str, Any] = {"options_metavar": "[FLAGS]", "context_settings": _CONTEXT_SETTINGS}
-    bare: dict[str, Any] = {"options_metavar": "", "context_settings": _CONTEXT_SETTINGS}
-    yield Command(
+def _build_command() -> click.Command:
+    return Command(
         "build",
         callback=build,
         params=[*build_flags(), _context_argument()],
         help="Build an image from a Dockerfile and push or store it.",
         examples=_BUILD_EXAMPLES,
         foreign=FOREIGN,
-        **flags,
+        **_FLAGS,
     )
-    yield batch_command(batch, {"context_settings": _CONTEXT_SETTINGS})
-    yield Command(
+
+
+def _batch_command() -> click.Command:
+    from asynckaniko.cli.batch_flags import batch_command
+
+    return batch_command(batch, _SHARED)
+
+
+def _check_command() -> click.Command:
+    return Command(
         "check",
         callback=check,
         params=[*check_flags(), _context_argument()],
         help="Lint the Dockerfile by BuildKit's rules. The exit status is 2 if anything is "
         "found. `# check=skip=RULE` and `# check=error=true` in the file are honoured.",
         examples=_CHECK_EXAMPLES,
-        **flags,
+        **_FLAGS,
     )
-    yield Command(
+
+
+def _push_command() -> click.Command:
+    return Command(
         "push",
         callback=push,
         params=[*push_flags(), click.Argument(["source"], metavar="PATH", type=PathName("file"))],
         help="Push an image that exists: an OCI layout directory, a tar of one, or the archive of "
         "docker save. It must hold one image, which is sent as it is.",
         examples="asynckaniko push out -d registry.example.com/team/app:1.4\n",
-        **flags,
+        **_FLAGS,
     )
-    yield index_commands({"context_settings": _CONTEXT_SETTINGS})
-    yield from cache_commands({"context_settings": _CONTEXT_SETTINGS})
-    yield Command(
+
+
+def _index_command() -> click.Command:
+    from asynckaniko.cli.index_flags import index_commands
+
+    return index_commands(_SHARED)
+
+
+def _warm_command() -> click.Command:
+    from asynckaniko.cli.cache_flags import warm_command
+
+    return warm_command(_SHARED)
+
+
+def _cache_command() -> click.Command:
+    from asynckaniko.cli.cache_flags import cache_commands
+
+    return cache_commands(_SHARED)
+
+
+def _doctor_command() -> click.Command:
+    return Command(
         "doctor",
         callback=doctor,
         params=doctor_flags(),
         help="Try in which ways RUN can be kept from this machine here, and say what would allow "
         "more. The exit status is 6 if there is none.",
         examples="asynckaniko doctor --state-dir /var/lib/asynckaniko\n",
-        **flags,
+        **_FLAGS,
     )
-    yield Command(
+
+
+def _login_command() -> click.Command:
+    return Command(
         "login",
         callback=login,
         params=[*_login_flags(), click.Argument(["registry"])],
         help="Keep credentials for a registry in docker's config file, or with its helper.",
         examples="asynckaniko login registry.example.com -u ci --password-stdin < token\n",
-        **flags,
+        **_FLAGS,
     )
-    yield Command(
+
+
+def _completion_command() -> click.Command:
+    return Command(
         "completion",
         callback=completion,
         params=[click.Argument(["shell"], metavar="|".join(_SHELLS))],
         help="Print a script that completes commands and flags.",
         examples='eval "$(asynckaniko completion bash)"\n',
-        **bare,
+        **_BARE,
     )
-    yield Command("version", callback=print_version, help="Print the version.", **bare)
+
+
+def _version_command() -> click.Command:
+    return Command("version", callback=print_version, help="Print the version.", **_BARE)
 
 
 _BUILD_EXAMPLES = """\
@@ -273,3 +326,17 @@ _CHECK_EXAMPLES = """\
 asynckaniko check .
 asynckaniko check . -f docker/Dockerfile --format json
 """
+
+_MAKERS: Mapping[str, Callable[[], click.Command]] = {
+    "build": _build_command,
+    "batch": _batch_command,
+    "check": _check_command,
+    "push": _push_command,
+    "index": _index_command,
+    "warm": _warm_command,
+    "cache": _cache_command,
+    "doctor": _doctor_command,
+    "login": _login_command,
+    "completion": _completion_command,
+    "version": _version_command,
+}

@@ -1,6 +1,5 @@
 """Read what reaching build contexts takes: --git, --context-sub-path, --bucket, and variables."""
 
-import configparser
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -159,6 +158,8 @@ def _aws_profile(around: Surroundings) -> Mapping[str, str]:
 
 
 def _section(path: Path, name: str) -> Mapping[str, str]:
+    import configparser
+
     parser = configparser.RawConfigParser()
     try:
         parser.read(path)

@@ -9,7 +9,6 @@ word whatever it looks like, nothing is split at commas. `Command` therefore tur
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -381,6 +380,8 @@ class _Words:
         if name in self._foreign:
             return UsageError(f"{name}: {self._foreign[name]}")
         current = {_long_name(option) for option in self._named.values() if not option.hidden}
+        from difflib import get_close_matches
+
         near = get_close_matches(name, sorted(current), n=1, cutoff=0.6)
         hint = f"; did you mean {near[0]}?" if near else ""
         return UsageError(f"unknown flag: {name}{hint}")

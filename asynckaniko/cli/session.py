@@ -11,12 +11,8 @@ import anyio
 
 from asynckaniko.build.result_files import write_result
 from asynckaniko.cli.interruption import interruptible
-from asynckaniko.cli.kaniko_log import KanikoLogDisplay, Logrus
 from asynckaniko.cli.options import DisplayOptions
 from asynckaniko.cli.progress import Display, LogToDisplay, Output, Sink, Stopping, showing
-from asynckaniko.cli.progress_json import JsonDisplay, error_line
-from asynckaniko.cli.progress_plain import PlainDisplay
-from asynckaniko.cli.progress_quiet import NoDisplay, QuietDisplay
 from asynckaniko.cli.report import error_report, exit_code
 from asynckaniko.cli.timeline import Timeline
 from asynckaniko.events import Event, EventSink
@@ -94,6 +90,8 @@ class Session:
         options, write = self._options, self._output.write
         started = datetime.now(UTC)
         if options.mode == "log":
+            from asynckaniko.cli.kaniko_log import KanikoLogDisplay, Logrus
+
             log = Logrus(
                 write,
                 format=options.log_format,
@@ -103,16 +101,24 @@ class Session:
             )
             return KanikoLogDisplay(log, self._command_output.write)
         if options.mode == "json":
+            from asynckaniko.cli.progress_json import JsonDisplay
+
             return JsonDisplay(write, started=started)
         if options.mode == "none" or options.verbosity in {"error", "fatal", "panic"}:
+            from asynckaniko.cli.progress_quiet import NoDisplay
+
             return NoDisplay()
         if options.mode == "quiet" or options.verbosity in {"warn", "warning"}:
+            from asynckaniko.cli.progress_quiet import QuietDisplay
+
             # Who asks for the developers' log gets all of it.
             return QuietDisplay(write, level=_log_level(options.verbosity))
         if options.mode == "tty":
             from asynckaniko.cli.progress_live import LiveDisplay
 
             return LiveDisplay(self._stderr, color=options.color)
+        from asynckaniko.cli.progress_plain import PlainDisplay
+
         return PlainDisplay(write, color=options.color)
 
     def _attempt(self, work: Callable[[], None]) -> int:
@@ -142,6 +148,8 @@ class Session:
         """Print what went wrong and return the exit status."""
         code = exit_code(error)
         if self._options.mode == "json":
+            from asynckaniko.cli.progress_json import error_line
+
             self._output.write(error_line(error, code, at=datetime.now(UTC)))
         else:
             limit = memory_limit() if code == 128 + 9 else 0

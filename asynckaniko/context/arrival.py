@@ -33,8 +33,7 @@ from asynckaniko.context.directory import (
     read_small_file,
     reason,
 )
-from asynckaniko.context.git import Checkout, GitFetcher
-from asynckaniko.context.git_url import GitRepository
+from asynckaniko.context.git_url import Checkout, GitRepository
 from asynckaniko.context.https import WebOptions, open_url
 from asynckaniko.context.location import (
     ArchiveFile,
@@ -348,6 +347,8 @@ async def fetch_repository(
 
     Raises what `GitFetcher.fetch` does.
     """
+    from asynckaniko.context.git import GitFetcher
+
     fetcher = GitFetcher(
         repository,
         root,

@@ -10,11 +10,10 @@ from anyio import CapacityLimiter, to_thread
 
 from asynckaniko.context.git_lfs import fetch_large_files
 from asynckaniko.context.git_program import GitFailed, GitProgram
-from asynckaniko.context.git_url import GitRepository, check_reference
+from asynckaniko.context.git_url import Checkout, GitRepository, check_reference
 from asynckaniko.context.options import GitOptions
 from asynckaniko.errors import ContextError, IntegrityError
 from asynckaniko.events import EventSink
-from asynckaniko.records import dataclass
 from asynckaniko.settings import Retry
 
 _MISSING = re.compile(
@@ -22,15 +21,6 @@ _MISSING = re.compile(
     r"|unadvertised object|does not appear to be a git repository|access denied or repository not",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Checkout:
-    """A repository's files in `directory`, at `commit`, which was made at `time` (POSIX)."""
-
-    directory: Path
-    commit: str
-    time: int
 
 
 class GitFetcher:

@@ -6,6 +6,7 @@ like what it is: a host, a path, a ref.
 
 import re
 from dataclasses import field, replace
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 from asynckaniko.errors import ContextError
@@ -22,6 +23,15 @@ _NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|^[
 _QUERY_KEYS = frozenset(
     ("ref", "branch", "tag", "commit", "checksum", "subdir", "keep-git-dir", "submodules")
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A repository's files in `directory`, at `commit`, which was made at `time` (POSIX)."""
+
+    directory: Path
+    commit: str
+    time: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,46 @@ def test_every_name_can_be_imported_first() -> None:
     assert in_new_process(missing) == ""
 
 
+UNUSED = {
+    "asynckaniko.batch",
+    "asynckaniko.cli.batch_flags",
+    "asynckaniko.cli.cache_flags",
+    "asynckaniko.cli.index_flags",
+    "asynckaniko.cli.kaniko_log",
+    "asynckaniko.cli.progress_json",
+    "asynckaniko.cli.progress_live",
+    "asynckaniko.cli.progress_quiet",
+    "asynckaniko.cli.timeline_files",
+    "asynckaniko.cli.warm_flags",
+    "asynckaniko.context.git",
+    "asynckaniko.context.git_lfs",
+    "asynckaniko.context.git_program",
+    "asynckaniko.context.objects",
+    "asynckaniko.isolation.doctor",
+    "asynckaniko.isolation.server",
+    "configparser",
+    "difflib",
+    "yaml",
+}
+"""What other commands, displays and contexts need."""
+
+
+def test_a_build_imports_only_what_it_may_use(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
+    words = ["build", str(tmp_path), "--no-push", "--state-dir", str(tmp_path / "state")]
+    words += ["--progress", "plain"]
+    statement = (
+        "from asynckaniko.cli.main import main; "
+        f"status = main({words}); print(); print(status, *sys.modules)"
+    )
+
+    status, *modules = in_new_process(statement).splitlines()[-1].split()
+
+    assert status == "0"
+    assert "asynckaniko.build.builder" in modules
+    assert UNUSED.intersection(modules) == set()
+
+
 def in_new_process(statement: str) -> str:
     program = f"import sys, asynckaniko; {statement}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
