@@ -7,6 +7,7 @@ status, everything else that goes wrong gives 1.
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -82,9 +83,13 @@ def _execute(**values: Any) -> int:
     around = Surroundings.of_this_process()
     execution = Execution(values, around, stdout=sys.stdout, stderr=sys.stderr)
     # Wrong flags are told of without waiting for this.
-    from asynckaniko.build.builder import Builder
+    from asynckaniko.build.job_modules import OUTER
+    from asynckaniko.isolation.launch import launched
 
-    return execution.run(Builder)
+    with launched(OUTER) as launch:
+        from asynckaniko.build.builder import Builder
+
+        return execution.run(partial(Builder, launch=launch))
 
 
 class Execution:
