@@ -158,6 +158,18 @@ def test_every_kind_of_entry_arrives(tmp_path: Path) -> None:
     assert not found["x"].pax_headers
 
 
+def test_hard_link_keeps_the_attributes_of_its_entry(tmp_path: Path) -> None:
+    link_entry, content = hard("h", "f")
+    link_entry.uid, link_entry.mode, link_entry.mtime = 7, 0o600, 1_600_000_000
+    tar = archive(entry("f", b"x", mode=0o644, uid=5), (link_entry, content))
+    context = make(tmp_path / "context", {"t.tar": file(tar)})
+
+    found = copy(context, ["t.tar"], ROOT, add=True).members
+
+    assert (found["f"].uid, found["f"].mode) == (5, 0o644)
+    assert (found["h"].uid, found["h"].mode, found["h"].mtime) == (7, 0o600, 1_600_000_000)
+
+
 @pytest.mark.parametrize("name", ["./", ".", "/", "a/.."])
 def test_entry_of_the_root_changes_no_destination(tmp_path: Path, name: str) -> None:
     content = archive(entry(name, mode=0o700, uid=3), entry("f", b""))

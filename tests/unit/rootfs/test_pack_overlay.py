@@ -77,6 +77,8 @@ def _comparable(root: str) -> dict[str, dict[str, object]]:
 
 COMMANDS: list[tuple[str, dict[str, str]]] = [
     ("true", {}),
+    # Opened for writing, which copies it up, and left as it was.
+    (": >> etc/group", {"etc": "d", "etc/group": "-"}),
     ("rm etc/group", {"etc": "d", "etc/.wh.group": "-"}),
     ("rm -r usr/share", {"usr": "d", "usr/.wh.share": "-"}),
     (
