@@ -97,7 +97,7 @@ RUN --mount=type=bind,source=one,target=/in/one \
     wc -c < /run/token >> /seen; test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK >> /seen; \
     echo x > /whole/x; echo x > /tmp/x; echo kept > /var/cache/app/kept; \\
     echo own > /run/own
-RUN --mount=type=cache,target=/var/cache/app \
+RUN --mount=type=cache,target=/var/cache/app,mode=750,uid=12 \
     --mount=type=bind,from=tools,target=/whole \
     cat /var/cache/app/kept > /kept; ls -A /whole /tmp > /listed; touch /run/own2
 """
