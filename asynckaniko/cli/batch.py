@@ -25,6 +25,7 @@ from asynckaniko.cli.batch_rules import cores, read_rules
 from asynckaniko.cli.batch_table import listing, terminal_table, terminal_width
 from asynckaniko.cli.batch_timeline import BatchTimeline
 from asynckaniko.cli.inputs import given, read_pairs
+from asynckaniko.cli.loading import loading
 from asynckaniko.cli.options import BuildOptions, resolve
 from asynckaniko.cli.report import Interrupted, error_report
 from asynckaniko.cli.session import Session
@@ -77,7 +78,8 @@ def _run_file(file: str, flags: BatchFlags, around: Surroundings) -> int:
         from asynckaniko.cli.batch_cluster import run_on_cluster
 
         return run_on_cluster(batch, flags, around)
-    from asynckaniko.build.builder import Builder
+    with loading():
+        from asynckaniko.build.builder import Builder
 
     return BatchRun(batch, Path(file), flags, around).run(Builder)
 

@@ -105,8 +105,9 @@ def build(**values: Any) -> int:
 
 
 def batch(words: tuple[str, ...], **values: Any) -> int:
-    from asynckaniko.cli.batch import run
-    from asynckaniko.cli.batch_flags import read_flags
+    with loading():
+        from asynckaniko.cli.batch import run
+        from asynckaniko.cli.batch_flags import read_flags
 
     return run(read_flags(words, values), Surroundings.of_this_process())
 
@@ -129,8 +130,9 @@ def _check(flags: BuildFlags, form: str) -> int:
 
 
 def push(source: str, **values: Any) -> int:
-    from asynckaniko.cli.options import resolve
-    from asynckaniko.cli.push_command import run
+    with loading():
+        from asynckaniko.cli.options import resolve
+        from asynckaniko.cli.push_command import run
 
     flags = BuildFlags(no_push=False, **values)
     if not any(flags.destination):

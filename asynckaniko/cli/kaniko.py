@@ -19,6 +19,7 @@ from asynckaniko.cli.flags import Command
 from asynckaniko.cli.inputs import given
 from asynckaniko.cli.kaniko_flags import DEPRECATED, WITHOUT_EFFECT, executor_flags, read_flags
 from asynckaniko.cli.leaving import QuickExit
+from asynckaniko.cli.loading import loading
 from asynckaniko.cli.main import guarded
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import AsynckanikoError, UsageError
@@ -87,7 +88,8 @@ def _execute(**values: Any) -> int:
     from asynckaniko.isolation.launch import launched
 
     with launched(OUTER) as launch:
-        from asynckaniko.build.builder import Builder
+        with loading():
+            from asynckaniko.build.builder import Builder
 
         return execution.run(partial(Builder, launch=launch))
 
@@ -111,8 +113,9 @@ class Execution:
             UsageError: flags that cannot be used, before anything is done.
             Interrupted: by a signal, after everything was cleaned up.
         """
-        from asynckaniko.cli.kaniko_session import KanikoSession
-        from asynckaniko.cli.options import resolve
+        with loading():
+            from asynckaniko.cli.kaniko_session import KanikoSession
+            from asynckaniko.cli.options import resolve
 
         options = resolve(self._flags_of_library(), self._around, builds_one=True)
         session = KanikoSession(
