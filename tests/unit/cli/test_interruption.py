@@ -17,7 +17,14 @@ ROOT = Path(__file__).parents[3]
 def running_build(directory: Path, *, clean_up_seconds: float) -> Iterator[subprocess.Popen[str]]:
     """Start the program and wait until it builds."""
     journal, timings = directory / "journal", directory / "timings.html"
-    program = [sys.executable, "-m", "tests.unit.cli.interrupted_build"]
+    # Below nohup the tests inherit that a hangup is ignored, and what is ignored stays so.
+    program = [
+        "env",
+        "--default-signal=HUP",
+        sys.executable,
+        "-m",
+        "tests.unit.cli.interrupted_build",
+    ]
     with subprocess.Popen(
         [*program, str(journal), str(clean_up_seconds), str(timings)],
         cwd=ROOT,
