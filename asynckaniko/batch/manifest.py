@@ -248,7 +248,8 @@ def _message(shape: type[_Model], path: tuple[int | str, ...], problem: Any) -> 
         case "extra_forbidden":
             return f"{name} is unknown here{did_you_mean(str(path[-1]), _names_at(shape, path))}"
         case "missing":
-            return f"{name} is missing"
+            hint = ": begin the file with version: 1" if name == "version" else ""
+            return f"{name} is missing{hint}"
         case "value_error":
             return f"{name}: {problem['ctx']['error']}"
         case "list_type" | "dict_type" | "model_type" | "model_attributes_type":

@@ -208,3 +208,5 @@ class BatchRun:
             if outcome.error is not None:
                 report = error_report(outcome.error, color=color, label=f"error: {outcome.name}:")
                 sys.stderr.write(f"\n{report}")
+        if any(outcome.error is not None for outcome in self._outcomes):
+            sys.stderr.write("\n")  # the table follows

@@ -165,6 +165,7 @@ def batch_command(callback: Any, settings: dict[str, Any]) -> click.Command:
             *batch_flags(),
             click.Argument(["words"], metavar="FILE", nargs=-1, type=PathName("file")),
         ],
+        short_help="Build many images: a manifest, bake or compose file, or a list.",
         help="Build the images of a manifest (YAML or JSON), a docker-bake.json, a compose file or "
         "a list of Dockerfiles, here or on a Kubernetes cluster. What images have in common is "
         "done once.",
@@ -176,7 +177,7 @@ def batch_command(callback: Any, settings: dict[str, Any]) -> click.Command:
 
 _EXAMPLES = """\
 asynckaniko batch images.yaml
-asynckaniko batch images.yaml --only 'api*' --set 'api*.args.VERSION=2' --jobs 8
-asynckaniko batch images.yaml --changed-since origin/main --junit-file report.xml
+asynckaniko batch images.yaml --only 'api*' --set 'api*.args.V=2' --jobs 8
+asynckaniko batch images.yaml --changed-since main --junit-file report.xml
 asynckaniko batch images.yaml --engine kubernetes --render > jobs.yaml
 """

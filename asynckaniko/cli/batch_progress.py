@@ -59,7 +59,7 @@ class BatchProgress:
             case Status.BUILT:
                 self._say(logging.INFO, f"{outcome.name}: built in {took}")
             case Status.KEPT:
-                self._say(logging.INFO, f"{outcome.name}: exists")
+                self._say(logging.INFO, f"{outcome.name}: kept")
             case Status.FAILED:
                 reason = first_line(outcome.error) if outcome.error else ""
                 self._say(logging.ERROR, f"{outcome.name}: failed after {took}: {reason}")

@@ -22,6 +22,7 @@ def warm_command(settings: Mapping[str, Any]) -> click.Command:
         "warm",
         callback=_warm,
         params=[*warm_flags(), click.Argument(["images"], metavar="[REF]...", nargs=-1)],
+        short_help="Bring base images into a directory for --cache-dir.",
         help="Bring base images into a directory, from which builds take them with --cache-dir. "
         "The exit status is not 0 if an image cannot be had; the others are there all the same.",
         examples="asynckaniko warm debian:12 python:3.12-slim --cache-dir /cache\n"
@@ -40,6 +41,7 @@ def cache_commands(settings: Mapping[str, Any]) -> click.Group:
                 "list",
                 callback=_list,
                 params=_list_flags(),
+                short_help="List what is kept, what was used last first.",
                 help="List what the state directory keeps for later builds, what was used last "
                 "first.",
                 options_metavar="[FLAGS]",
@@ -49,6 +51,7 @@ def cache_commands(settings: Mapping[str, Any]) -> click.Group:
                 "prune",
                 callback=_prune,
                 params=_prune_flags(),
+                short_help="Remove what was not used for longest.",
                 help="Remove what was not used for longest, and first what nothing refers to any "
                 "more. What a running build may be using stays.",
                 examples="asynckaniko cache prune --max-size 20GB --max-mount-size 5GB\n"
@@ -57,6 +60,7 @@ def cache_commands(settings: Mapping[str, Any]) -> click.Group:
                 **settings,
             ),
         ],
+        short_help="Look after the layers that are kept for later builds.",
         help="Look after the layers that the state directory keeps for later builds.",
         options_metavar="",
         **settings,

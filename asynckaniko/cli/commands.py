@@ -253,6 +253,7 @@ def _push_command() -> click.Command:
     return Command(
         "push",
         callback=push,
+        short_help="Push an image that exists: an OCI layout or an archive.",
         params=[*push_flags(), click.Argument(["source"], metavar="PATH", type=PathName("file"))],
         help="Push an image that exists: an OCI layout directory, a tar of one, or the archive of "
         "docker save. It must hold one image, which is sent as it is.",
@@ -283,6 +284,7 @@ def _doctor_command() -> click.Command:
     return Command(
         "doctor",
         callback=doctor,
+        short_help="Try in which ways RUN works here, and say what would allow more.",
         params=doctor_flags(),
         help="Try in which ways RUN can be kept from this machine here, and say what would allow "
         "more. The exit status is 6 if there is none.",
@@ -295,6 +297,7 @@ def _login_command() -> click.Command:
     return Command(
         "login",
         callback=login,
+        short_help="Keep credentials for a registry in docker's config file.",
         params=[*_login_flags(), click.Argument(["registry"])],
         help="Keep credentials for a registry in docker's config file, or with its helper.",
         examples="asynckaniko login registry.example.com -u ci --password-stdin < token\n",
@@ -320,8 +323,9 @@ def _version_command() -> click.Command:
 _BUILD_EXAMPLES = """\
 asynckaniko build . -d registry.example.com/team/app:1.4
 asynckaniko build . -f docker/Dockerfile --target test --no-push
-asynckaniko build . --oci-layout-path out --build-arg VERSION=1.4 --timings timings.html
-asynckaniko build . -d app:dev --secret id=npmrc,src=$HOME/.npmrc --build-context lib=../lib
+asynckaniko build . --oci-layout-path out --timings timings.html
+asynckaniko build . -d app:dev --secret id=npmrc,src=$HOME/.npmrc
+asynckaniko build . -d app:dev --build-context lib=../lib --build-arg V=2
 """
 
 _CHECK_EXAMPLES = """\

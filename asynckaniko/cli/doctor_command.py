@@ -56,7 +56,7 @@ def lines(found: Examination, state_dir: Path, *, columns: int) -> Iterator[str]
     yield f"{'MODE':<12}{'RESULT':<10}HOW A RUN IS RUN"
     for mode in found.modes:
         result = "works" if mode.works else mode.refusal or "refused"
-        yield f"{mode.mode:<12}{result:<10}{_MEANING[mode.mode]}"
+        yield from _wrapped(f"{mode.mode:<12}{result:<10}", _MEANING[mode.mode], columns)
     for mode in _worth_a_word(found):
         yield from _explained(mode, columns)
     yield ""

@@ -25,10 +25,8 @@ def index_commands(settings: Mapping[str, Any]) -> click.Group:
         "reference, oci-layout://PATH[:TAG], or the path of an OCI layout, of a tar of one or of "
         "an archive of docker save; a path begins with ./ or /. Platforms are read from the "
         "images' configs. An index among the sources gives all its images.",
-        examples="asynckaniko index create r.example.com/app:1 r.example.com/app:1-amd64 "
-        "r.example.com/app:1-arm64\n"
-        "asynckaniko index create r.example.com/app:1 ./out-amd64 ./out-arm64.tar "
-        "-d r.example.com/app:latest\n",
+        examples="asynckaniko index create r.example.com/app:1 r.example.com/app:1-{amd64,arm64}\n"
+        "asynckaniko index create r.example.com/app:1 ./amd64 ./arm64.tar\n",
         options_metavar="[FLAGS]",
         **settings,
     )

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from asynckaniko.cli.labels import (
     count_text,
-    log_text,
     miss_text,
     output_kind,
     output_text,
@@ -162,7 +161,7 @@ class LiveDisplay:
             case OutputDropped(lines):
                 self._say(f"{count_text(lines, 'line')} of output not shown", "yellow")
             case LogMessage(level, name, text):
-                self._say_logged(level, log_text(level, name, text))
+                self._say_logged(level, f"{name}: {text}")
             case _:
                 pass  # the other events tell of parts of what is shown already
 
@@ -171,6 +170,7 @@ class LiveDisplay:
         self._finished.append(self._rows().row(mark, label, right, style="green"))
 
     def _say_logged(self, level: int, text: str) -> None:
+        """Add a line of a log; its mark stands for its level."""
         if level >= logging.ERROR:
             self._say(text, "red", mark=self._glyphs.failed)
         elif level >= logging.WARNING:

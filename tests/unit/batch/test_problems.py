@@ -42,7 +42,7 @@ def test_all_problems_are_told_at_once_each_with_its_line() -> None:
     ("body", "place", "message"),
     [
         ("version: 2\nimages: {}", "1:10", "version must be 1"),
-        ("images: {}", "1:1", "version is missing"),
+        ("images: {}", "1:1", "version is missing: begin the file with version: 1"),
         ("version: 1", "1:1", "images is missing"),
         ("version: 1\nimages: [a]", "2:1", "images must be a map"),
         ("version: 1\nimages: {a: {}, a: {}}", "2:17", "a is given twice; first at m.yaml:2:10"),

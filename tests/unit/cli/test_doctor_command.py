@@ -52,7 +52,9 @@ def test_where_run_works_no_setting_is_asked_for() -> None:
 
 
 def test_everything_fits_the_terminal() -> None:
-    assert max(map(len, shown(REFUSED, NONE))) <= 80
+    modes = [replace(REFUSED, mode=mode) for mode in ("userns", "single-id", "namespaces")]
+
+    assert max(map(len, shown(*modes, NONE))) <= 80
 
 
 def test_json_has_the_yaml_as_text() -> None:

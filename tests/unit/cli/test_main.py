@@ -39,11 +39,42 @@ def test_help_lists_commands_and_exit_codes(
     assert "Exit codes" in out
 
 
-def test_help_of_build_fits_the_screen_and_names_variables(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", [[], ["cache"], ["index"]])
+def test_commands_are_told_of_in_whole_sentences(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
+    assert main([*words, "--help"]) == 0
+
+    commands = capsys.readouterr().out.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert commands
+    for line in commands.splitlines():
+        assert line.endswith(".")
+        assert not line.endswith("...")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["batch"], ["build"], ["check"], ["push"], ["warm"], ["doctor"], ["login"]),
+        *(["completion"], ["cache", "list"], ["cache", "prune"], ["index", "create"]),
+    ],
+    ids=" ".join,
+)
+def test_help_fits_80_columns(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert main([*words, "--help"]) == 0
+
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 80
+
+
+def test_help_of_build_has_sections_and_names_variables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["build", "--help"]) == 0
 
     out = capsys.readouterr().out
@@ -52,7 +83,6 @@ def test_help_of_build_fits_the_screen_and_names_variables(
     assert lines.index("Common:") < lines.index("Registries:") < lines.index("Examples:")
     for variable in ("KANIKO_NO_PUSH", "KANIKO_REGISTRY_MIRROR", "BUILDKIT_PROGRESS"):
         assert f"env: {variable}]" in " ".join(out.split())
-    assert max(len(line) for line in lines[: lines.index("Examples:")]) <= 80
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,9 @@ def test_messages_bear_the_mark_of_their_weight(screen: Screen, display: LiveDis
     display.close(1.0)
 
     assert screen.text[:3] == [
-        " · info: batch: api: built in 2.0s",
-        " ! warning: batch: web: skipped",
-        " ✗ error: batch: base: failed",
+        " · batch: api: built in 2.0s",
+        " ! batch: web: skipped",
+        " ✗ batch: base: failed",
     ]
 
 
