@@ -8,7 +8,6 @@ uploaded as any other.
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from types import TracebackType
 from typing import Protocol, Self
 
 from anyio import (
@@ -84,12 +83,7 @@ class EarlyUpload:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.give_up()
 
     async def follow(

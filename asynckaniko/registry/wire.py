@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import field
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -169,12 +168,7 @@ class Wire:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         with CancelScope(shield=True):
             await self._session.close()
 
