@@ -13,9 +13,9 @@ from typing import Protocol, Self
 from anyio import (
     CancelScope,
     CapacityLimiter,
+    Event,
     create_task_group,
     current_time,
-    get_cancelled_exc_class,
     move_on_after,
 )
 
@@ -79,6 +79,7 @@ class EarlyUpload:
         self._is_stopped = False
         # A session whose last request was cut cannot even be deleted at docker-registry.
         self._sending = CancelScope(shield=True)
+        self._has_ended = Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -101,7 +102,9 @@ class EarlyUpload:
                     self._is_complete = True
                     if self.began and not self.session and await self._is_there(blob):
                         self._stop()
-                except get_cancelled_exc_class():
+                    # Here and not at the end of the group, where a cancellation would not be seen.
+                    await self._has_ended.wait()
+                except BaseException:
                     self._stop()
                     raise
 
@@ -128,6 +131,12 @@ class EarlyUpload:
             return False  # who uploads the blob asks again, and says what is wrong
 
     async def _send(self, growing: GrowingBlob) -> None:
+        try:
+            await self._try_to_send(growing)
+        finally:
+            self._has_ended.set()
+
+    async def _try_to_send(self, growing: GrowingBlob) -> None:
         host = self._target.endpoint.host
         if not await growing.reaches(self._smallest) or self._is_complete or host in self._refusing:
             return

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from anyio import CapacityLimiter, Event, create_task_group, to_thread
+from anyio import CapacityLimiter, Event, create_task_group, fail_after, to_thread
 
 from asynckaniko.concurrency import single_error
 from asynckaniko.errors import RegistryUnavailable
@@ -13,7 +13,7 @@ from asynckaniko.events import BlobRoute
 from asynckaniko.oci.descriptor import Descriptor
 from asynckaniko.oci.reference import Repository
 from asynckaniko.registry.client import RegistryClient
-from asynckaniko.settings import Limits
+from asynckaniko.settings import Limits, Retry
 from asynckaniko.store.growing import GrowingBlob
 from tests.integration.registry.clients import IMPATIENT, MemoryBlob, connect, noise
 from tests.integration.registry.servers import (
@@ -251,8 +251,14 @@ async def test_registry_that_is_down_at_the_end_fails_the_push(
     await until(lambda: received(registry) == 0)
 
 
-async def test_cancelled_push_leaves_no_session(registry: Registry, making: Making) -> None:
-    async with connect(early_size=SMALLEST) as client, create_task_group() as tasks:
+@pytest.mark.parametrize("chunk_size", [0, SMALLEST])
+async def test_cancelled_push_leaves_no_session(
+    registry: Registry, making: Making, chunk_size: int
+) -> None:
+    async with (
+        connect(early_size=SMALLEST, chunk_size=chunk_size) as client,
+        create_task_group() as tasks,
+    ):
         tasks.start_soon(making.push, client, Repository(registry.host, "app"))
         making.append(making.blob.content[:HALF])
         await until(lambda: received(registry) == HALF)
@@ -260,6 +266,52 @@ async def test_cancelled_push_leaves_no_session(registry: Registry, making: Maki
 
     assert "DELETE" in [r.method for r in registry.requests()]
     await until(lambda: received(registry) == 0)
+
+
+async def test_push_can_be_cancelled_while_the_rest_of_a_complete_blob_travels(
+    registry: Registry, making: Making
+) -> None:
+    proxy = FaultProxy(registry.host, Rule(PATCH, StallRequest(HALF)))
+    patient = Retry(stall_seconds=600.0, response_seconds=600.0)
+
+    with fail_after(60):
+        async with (
+            proxy.serve() as host,
+            connect(early_size=SMALLEST, retry=patient) as client,
+            create_task_group() as tasks,
+        ):
+            making.append(making.blob.content)
+            making.finish()
+            tasks.start_soon(making.push, client, Repository(host, "app"))
+            await until(lambda: received(registry) == HALF)
+            tasks.cancel_scope.cancel()
+
+    assert proxy.seen(PUT) == []
+    assert len(proxy.seen(f"DELETE .*{UPLOADS}")) == 1
+
+
+async def test_refusal_of_one_registry_changes_nothing_at_another(
+    registry: Registry, making: Making
+) -> None:
+    refusing = FaultProxy(registry.host, Rule(PATCH, Refuse(Answer(405))))
+    other = FaultProxy(registry.host)
+
+    async with (
+        refusing.serve() as first,
+        other.serve() as second,
+        connect(early_size=SMALLEST) as client,create_task_group() as tasks
+    ):
+        tasks.start_soon(making.push, client, Repository(first, "a"))
+        tasks.start_soon(making.push, client, Repository(second, "b"))
+
+        async def middle() -> None:
+            await until(lambda: refusing.played and received(registry) == HALF)
+
+        await make_halves(making, middle)
+
+    digest = making.blob.descriptor.digest
+    assert [registry.blob(name, digest) for name in "ab"] == [making.blob.content] * 2
+    assert making.blob.opened == [0]
 
 
 async def test_early_uploads_wait_for_no_place(registry: Registry, tmp_path: Path) -> None:
