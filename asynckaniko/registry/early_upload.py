@@ -6,7 +6,8 @@ uploaded as any other.
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol, Self
 
@@ -49,6 +50,33 @@ class GrowingBlob(Protocol):
         ...
 
 
+class EarlyPlaces:
+    """The places of uploads that blobs in the making may have: free ones, and at most half of all.
+
+    So what is complete never waits for nothing but packing, which may take any time.
+    """
+
+    def __init__(self, places: CapacityLimiter) -> None:
+        """`places` are those of all uploads."""
+        self._places = places
+        self._left = int(places.total_tokens) // 2
+
+    @contextmanager
+    def take(self) -> Iterator[bool]:
+        """Have a place within the block, if there is one: tells whether; never waits."""
+        if not self._left or self._places.available_tokens < 1:
+            yield False
+            return
+        holder = object()
+        self._places.acquire_on_behalf_of_nowait(holder)
+        self._left -= 1
+        try:
+            yield True
+        finally:
+            self._left += 1
+            self._places.release_on_behalf_of(holder)
+
+
 class EarlyUpload:
     """An upload to one repository that begins before the blob is complete.
 
@@ -59,11 +87,11 @@ class EarlyUpload:
         self,
         target: UploadTarget,
         *,
-        places: CapacityLimiter,
+        places: EarlyPlaces,
         options: RegistryOptions,
         refusing: set[str],
     ) -> None:
-        """`places` are those of all uploads; `refusing` are hosts that would not have it."""
+        """`refusing` are hosts that would not have it."""
         self._target = target
         self._places = places
         self._chunk_size = options.chunk_size
@@ -140,9 +168,9 @@ class EarlyUpload:
         host = self._target.endpoint.host
         if not await growing.reaches(self._smallest) or self._is_complete or host in self._refusing:
             return
-        if self._places.available_tokens < 1:
-            return  # what is complete goes first
-        async with self._places:
+        with self._places.take() as is_taken:
+            if not is_taken:
+                return
             self.began = time.monotonic()
             try:
                 with self._sending:

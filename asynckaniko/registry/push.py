@@ -27,7 +27,7 @@ from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.media_types import ACCEPT
 from asynckaniko.oci.reference import Reference, Repository
 from asynckaniko.registry.bodies import Body, SourceFailed
-from asynckaniko.registry.early_upload import EarlyUpload
+from asynckaniko.registry.early_upload import EarlyPlaces, EarlyUpload
 from asynckaniko.registry.endpoints import Endpoints
 from asynckaniko.registry.progress import Progress
 from asynckaniko.registry.rejection import printable
@@ -92,6 +92,7 @@ class Pusher:
         self._options = options
         self._chunk_size = options.chunk_size
         self._ignore_immutable_tags = options.ignore_immutable_tags
+        self._early_places = EarlyPlaces(self._uploads)
         self._refusing_early: set[str] = set()
 
     def upload_early(self, repository: Repository, *, emit: EventSink) -> EarlyUpload:
@@ -99,7 +100,7 @@ class Pusher:
         target = UploadTarget(self._transport, self._endpoints.push(repository), repository, emit)
         return EarlyUpload(
             target,
-            places=self._uploads,
+            places=self._early_places,
             options=self._options,
             refusing=self._refusing_early,
         )

@@ -299,7 +299,8 @@ async def test_refusal_of_one_registry_changes_nothing_at_another(
     async with (
         refusing.serve() as first,
         other.serve() as second,
-        connect(early_size=SMALLEST) as client,create_task_group() as tasks
+        connect(early_size=SMALLEST) as client,
+        create_task_group() as tasks,
     ):
         tasks.start_soon(making.push, client, Repository(first, "a"))
         tasks.start_soon(making.push, client, Repository(second, "b"))
@@ -314,27 +315,59 @@ async def test_refusal_of_one_registry_changes_nothing_at_another(
     assert making.blob.opened == [0]
 
 
-async def test_early_uploads_wait_for_no_place(registry: Registry, tmp_path: Path) -> None:
-    """One place for uploads: the first blob takes it; the second waits and goes at its end."""
-    first = Making(tmp_path / "first", noise(2 * HALF, seed=1))
-    second = Making(tmp_path / "second", noise(2 * HALF, seed=2))
+def makings(directory: Path, count: int) -> list[Making]:
+    """Make blobs of which the first half is there."""
+    found = [Making(directory / f"{n}", noise(2 * HALF, seed=n)) for n in range(count)]
+    for making in found:
+        making.append(making.blob.content[:HALF])
+    return found
+
+
+async def test_complete_blob_never_waits_for_those_that_are_being_made(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """More of them than places; none gets its second half before the complete one is there."""
+    unfinished = makings(tmp_path, 3)
+    complete = MemoryBlob(noise(1000))
+    repository = Repository(registry.host, "app")
+
+    with fail_after(60):
+        async with (
+            connect(early_size=SMALLEST, limits=Limits(uploads=2)) as client,
+            create_task_group() as tasks,
+        ):
+            for making in unfinished:
+                tasks.start_soon(making.push, client, repository)
+            await until(lambda: received(registry) >= HALF)
+            await client.push_blob(repository, complete)
+            for making in unfinished:
+                making.append(making.blob.content[HALF:])
+                making.finish()
+
+    assert [r.method for r in registry.requests() if r.method == "PATCH"] == ["PATCH"]
+    for blob in (complete, *(making.blob for making in unfinished)):
+        assert registry.blob("app", blob.descriptor.digest) == blob.content
+
+
+@pytest.mark.parametrize(("uploads", "early"), [(1, 0), (2, 1), (3, 1), (4, 2)])
+async def test_at_most_half_of_the_places_are_for_blobs_in_the_making(
+    registry: Registry, tmp_path: Path, uploads: int, early: int
+) -> None:
+    unfinished = makings(tmp_path, 4)
     repository = Repository(registry.host, "app")
 
     async with (
-        connect(early_size=SMALLEST, limits=Limits(uploads=1)) as client,
+        connect(early_size=SMALLEST, limits=Limits(uploads=uploads)) as client,
         create_task_group() as tasks,
     ):
-        tasks.start_soon(first.push, client, repository)
-        first.append(first.blob.content[:HALF])
-        await until(lambda: received(registry) == HALF)
-        tasks.start_soon(second.push, client, repository)
-        second.append(second.blob.content[:HALF])
+        for making in unfinished:
+            tasks.start_soon(making.push, client, repository)
+        await until(lambda: received(registry) == early * HALF)
         await anyio.wait_all_tasks_blocked()
-        second.append(second.blob.content[HALF:])
-        second.finish()
-        first.append(first.blob.content[HALF:])
-        first.finish()
+        for making in unfinished:
+            making.append(making.blob.content[HALF:])
+            making.finish()
 
-    assert [r.method for r in registry.requests() if r.method == "PATCH"] == ["PATCH"]
-    for making in (first, second):
+    assert [r.method for r in registry.requests()].count("PATCH") == early
+    for making in unfinished:
         assert registry.blob("app", making.blob.descriptor.digest) == making.blob.content
