@@ -187,11 +187,13 @@ class Execution:
             with (
                 LayerFiles(
                     resources.blobs,
+                    workspace.identifier,
                     compression=request.compression,
                     level=request.compression_level,
                 ) as layer_files,
                 LayerFiles(
                     resources.blobs,
+                    workspace.identifier,
                     compression=_step_compression(request),
                     level=request.compression_level,
                 ) as step_files,

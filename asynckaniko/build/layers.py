@@ -81,8 +81,12 @@ ImageLayer: TypeAlias = BaseLayer | StepLayer
 class LayerFiles:
     """Files that a build's new layers are packed into; removed with the build."""
 
-    def __init__(self, blobs: BlobStore, *, compression: str, level: int | None) -> None:
+    def __init__(
+        self, blobs: BlobStore, build: str, *, compression: str, level: int | None
+    ) -> None:
+        """Make them in `blobs`, for a running build by its identifier."""
         self._blobs = blobs
+        self._build = build
         self._files = ExitStack()
         self.compression = compression
         self.level = level
@@ -94,7 +98,7 @@ class LayerFiles:
         self._files.close()
 
     def new(self) -> Ingest:
-        return self._files.enter_context(self._blobs.ingest())
+        return self._files.enter_context(self._blobs.ingest_of_build(self._build))
 
     def growing(self, ingest: Ingest) -> GrowingBlob:
         """Follow a file that is being packed into."""

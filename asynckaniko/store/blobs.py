@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from asynckaniko.store.growing import GrowingBlob
 from asynckaniko.store.guard import shared
 
 INGEST = "ingest-"
-"""How names of blobs begin that are being written."""
+"""How names of blobs begin that are being written; `-` and what makes the name unique follow."""
+DOWNLOAD = "download"
+"""Stands in such a name where others have the build that they are kept by."""
 _READ_SIZE = 1 << 20
 
 
@@ -61,11 +63,16 @@ class MemoryBlob:
             yield self.content[offset:]
 
 
+def keeper_of(ingest: Path) -> str:
+    """Read from the name of an ingest which build keeps it, or `DOWNLOAD`."""
+    return ingest.name.removeprefix(INGEST).rpartition("-")[0]
+
+
 class Ingest:
     """A blob that is being written. The file is unnamed to others until `commit`."""
 
-    def __init__(self, directory: Path, final: Path | None) -> None:
-        self.path = directory / f"{INGEST}{secrets.token_hex(8)}"
+    def __init__(self, directory: Path, final: Path | None, keeper: str) -> None:
+        self.path = directory / f"{INGEST}{keeper}-{secrets.token_hex(8)}"
         self.file = create_locked(self.path)
         self._final = final
         self._committed = False
@@ -82,7 +89,7 @@ class Ingest:
     def seal(self) -> None:
         """Close the file, keep it until `close`: it is complete and will be read by its path.
 
-        From then on it is a running build that keeps others from deleting it.
+        From then on it is the lock of its build that keeps others from deleting it.
         """
         if self.file >= 0:
             os.close(self.file)
@@ -124,22 +131,25 @@ class BlobStore:
         """Wrap a blob that lies elsewhere (an OCI layout, a build's own directory)."""
         return BlobFile(descriptor, path, disk=self._disk)
 
-    def new(self, digest: Digest | None = None) -> Ingest:
-        """Begin a blob: fill `.file`, `.commit()`, and `.close()` in any case."""
-        return Ingest(self._directory, self.path(digest) if digest else None)
+    def new(self, digest: Digest) -> Ingest:
+        """Begin a download: fill `.file`, `.commit()`, and `.close()` in any case."""
+        return Ingest(self._directory, self.path(digest), DOWNLOAD)
 
     def growing(self, ingest: Ingest) -> GrowingBlob:
         """Follow what another process writes into a blob's file."""
         return GrowingBlob(ingest.path, disk=self._disk)
 
     @contextmanager
-    def ingest(self, digest: Digest | None = None) -> Iterator[Ingest]:
-        """Write a blob for the length of a block; without a commit nothing is left."""
-        ingest = self.new(digest)
-        try:
+    def ingest(self, digest: Digest) -> Iterator[Ingest]:
+        """Download a blob for the length of a block; without a commit nothing is left."""
+        with closing(self.new(digest)) as ingest:
             yield ingest
-        finally:
-            ingest.close()
+
+    @contextmanager
+    def ingest_of_build(self, build: str) -> Iterator[Ingest]:
+        """Write a blob for a build that holds its lock: it may be sealed. Else as `ingest`."""
+        with closing(Ingest(self._directory, None, build)) as ingest:
+            yield ingest
 
 
 class ArrivingBlob:

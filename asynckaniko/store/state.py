@@ -36,7 +36,7 @@ from pathlib import Path
 from asynckaniko.errors import HostError
 from asynckaniko.linux.locks import create_locked, try_lock
 from asynckaniko.linux.placement import spread_subdirectories
-from asynckaniko.store.blobs import INGEST
+from asynckaniko.store.blobs import DOWNLOAD, INGEST, keeper_of
 from asynckaniko.store.drafts import remove_drafts, write_file
 from asynckaniko.store.map_record import map_of
 
@@ -223,6 +223,7 @@ class StateDirectory:
         # Their lock may be gone where removing them was cut short.
         for place in places[1:]:
             names |= {_build_of(entry) for entry in place.iterdir() if entry.suffix not in _LOCKS}
+        names |= {keeper_of(ingest) for ingest in self.blobs.glob(f"{INGEST}*-*")} - {DOWNLOAD}
         for name in names:
             with self._lock(name) as dead:
                 if dead:
@@ -230,12 +231,11 @@ class StateDirectory:
                         self._put_back(self.listed / "builds" / name, self.listed)
                     for place in places:
                         self._drop(*_of_build(place, name))
+                    remove_drafts(self.blobs, f"{INGEST}{name}-*")
+        remove_drafts(self.blobs, f"{INGEST}{DOWNLOAD}-*")
         remove_drafts(self.builds, "*.new")
         for directory in (self.cache, self.rootfs):
             remove_drafts(directory)
-        if not any(lock.stem != "state" for lock in self.builds.glob("*.lock")):
-            # Not all of those are locked: a build keeps finished ones until its end.
-            remove_drafts(self.blobs, f"{INGEST}*")
 
     def dead_trees(self) -> list[str]:
         """Name what dead builds left below `rootfs`, relative to it, in files of ids not ours."""

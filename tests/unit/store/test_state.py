@@ -10,6 +10,7 @@ import pytest
 from anyio import CapacityLimiter
 
 from asynckaniko.linux.locks import create_locked
+from asynckaniko.oci.digest import Digest
 from asynckaniko.store.blobs import BlobStore
 from asynckaniko.store.state import StateDirectory
 
@@ -68,7 +69,8 @@ def test_what_a_killed_build_left_goes_with_the_next_start(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "name",
     [
-        "blobs/ingest-0123",
+        "blobs/ingest-download-0123",
+        "blobs/ingest-dead-0123",
         "builds/dead.new",
         "cache/.key.json.0123",
         "listed/builds/dead",
@@ -104,11 +106,41 @@ def test_what_living_processes_have_not_finished_stays(tmp_path: Path) -> None:
     draft = create_locked(state.cache / ".key.json.0123")
     blobs = BlobStore(state.blobs, disk=CapacityLimiter(1))
 
-    with blobs.ingest():
+    with (
+        state.new_build() as build,
+        blobs.ingest(Digest.of(b"")),
+        blobs.ingest_of_build(build),
+        blobs.ingest_of_build(build) as finished,
+    ):
+        finished.seal()
         before = sorted(tmp_path.rglob("*"))
         StateDirectory(tmp_path)
         assert sorted(tmp_path.rglob("*")) == before
     os.close(draft)
+
+
+def test_what_a_killed_build_had_packed_goes_while_another_build_runs(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    left = [state.blobs / f"ingest-{name}-0123" for name in ("dead", "download")]
+    for path in left:
+        path.touch()
+    (state.builds / "dead.lock").touch()
+
+    with state.new_build():
+        StateDirectory(tmp_path)
+
+    assert [path for path in left if path.exists()] == []
+
+
+def test_what_a_killed_build_still_has_a_helper_pack_stays(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    packed = state.blobs / "ingest-dead-0123"
+    helper = create_locked(packed)
+
+    StateDirectory(tmp_path)
+
+    assert packed.exists()
+    os.close(helper)
 
 
 def test_trees_are_dropped_when_the_same_root_has_other_ids(tmp_path: Path) -> None:
