@@ -376,3 +376,32 @@ def test_push_that_will_be_refused_ends_the_build_of_an_image_at_its_start(
         assert "HTTP 401" in asked.stderr
         assert skipped.exit_code == 3, skipped.said
         assert guarded.requests(mark) == []
+
+
+def test_limits_and_annotations_of_an_image_reach_commands_and_manifest(
+    batches: Batches, busybox_image: Image
+) -> None:
+    busybox_image.push(batches.registry, "busybox", "1")
+    batches.write(
+        """
+images:
+  app:
+    tags: [HOST/app:1]
+    ulimits: {nofile: "100:200"}
+    shmSize: 3m
+    annotations: {org.example.team: builders}
+    outputs: [{type: oci-layout, path: out}]
+""",
+        {
+            "Dockerfile": "FROM HOST/busybox:1\n"
+            "RUN echo $(ulimit -Sn) $(ulimit -Hn) > /files\n"
+            "RUN df -k /dev/shm | tail -n 1 | awk '{print $2}' > /shm\n"
+        },
+    )
+
+    batches.build()
+
+    assert batches.registry.manifest("app", "1")["annotations"] == {"org.example.team": "builders"}
+    tree = read_layout(batches.directory / "out").tree
+    assert tree["files"].content == b"100 200\n"
+    assert tree["shm"].content == b"3072\n"
