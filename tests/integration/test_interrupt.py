@@ -12,8 +12,8 @@ from tests.support import processes
 from tests.support.images import Files
 from tests.support.waiting import wait_until
 
-LONG = "98765"
-"""Seconds that no other test sleeps, to know the processes by."""
+LONG = processes.seconds_of_its_own(4)
+"""Seconds, to know the processes by."""
 MANY = 20_000
 """Files that take much longer to unpack than it takes to see the first one."""
 

@@ -21,6 +21,15 @@ def belonging_to(directory: Path) -> list[str]:
     return found
 
 
+def seconds_of_its_own(place: int) -> str:
+    """Return how long, about years, only the sleepers of one place in this test process sleep.
+
+    Tests run side by side: what is known by a number that all of them know is anybody's.
+    """
+    # Eight digits at least, for Linux has ids up to 2**22 (proc(5), pid_max).
+    return f"{place}{os.getpid():07}"
+
+
 def running(*words: str) -> list[int]:
     """List the processes whose argument vector starts with exactly these words."""
     wanted = b"\0".join(word.encode() for word in words) + b"\0"

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from tests.integration.conftest import Finished, Workbench
+from tests.support import processes
 from tests.support.images import ReadImage
 
 COMMANDS = """\
@@ -99,7 +100,7 @@ def test_command_does_not_get_out(bench: Workbench, busybox_layout: Path, comman
 
 
 def test_nothing_that_a_command_started_outlives_it(bench: Workbench, busybox_layout: Path) -> None:
-    mark = f"{os.getpid()}4321"
+    mark = processes.seconds_of_its_own(5)
     bench.write(f"FROM base\nRUN (setsid sleep {mark} &) ; nohup sleep {mark} & sleep {mark} &\n")
 
     done = run(bench, busybox_layout)

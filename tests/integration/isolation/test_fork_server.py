@@ -20,8 +20,8 @@ from tests.support import processes
 from tests.support.waiting import wait_until
 
 KINDS = pytest.mark.parametrize("namespaces", [False, True], ids=["outer", "inner"])
-SECONDS = "54321"
-"""That no other test sleeps, to know the processes by."""
+SECONDS = processes.seconds_of_its_own(1)
+"""To know the processes by."""
 
 
 @pytest.fixture

@@ -10,22 +10,22 @@ from anyio import create_task_group, fail_after
 from tests.integration.isolation.conftest import Machine, until
 from tests.support import processes
 
-SECONDS = "43210"
-"""That no other test sleeps, to know the processes by."""
+SECONDS = processes.seconds_of_its_own(2)
+"""To know the processes by."""
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        f"sleep {SECONDS} &",
-        f"setsid sleep {SECONDS} &",
-        f"(setsid sh -c '(sleep {SECONDS} &) ; sleep {SECONDS}' &)",
-        f"trap '' TERM HUP INT; nohup sleep {SECONDS} > /dev/null 2>&1 &",
-        f"setsid sh -c 'exec > /dev/null 2>&1 < /dev/null; sleep {SECONDS}' &",
+        "sleep SECONDS &",
+        "setsid sleep SECONDS &",
+        "(setsid sh -c '(sleep SECONDS &) ; sleep SECONDS' &)",
+        "trap '' TERM HUP INT; nohup sleep SECONDS > /dev/null 2>&1 &",
+        "setsid sh -c 'exec > /dev/null 2>&1 < /dev/null; sleep SECONDS' &",
     ],
 )
 async def test_daemons_end_with_their_command(machine: Machine, command: str) -> None:
-    done = await machine.run(f"{command}\nexit 4")
+    done = await machine.run(command.replace("SECONDS", SECONDS) + "\nexit 4")
 
     assert done.exit_status == 4
     assert processes.running("sleep", SECONDS) == []

@@ -93,10 +93,13 @@ def test_kill_of_everything_ends_only_the_build_where_pids_are_shared(run: Run) 
 
 @pytest.mark.parametrize("situation", WORKING)
 def test_daemons_end_with_their_command(run: Run, situation: str) -> None:
-    outcome = run(situation, "(setsid sleep 32109 &); setsid sh -c 'sleep 32109 & sleep 32109' &")
+    seconds = processes.seconds_of_its_own(3)
+    command = f"(setsid sleep {seconds} &); setsid sh -c 'sleep {seconds} & sleep {seconds}' &"
+
+    outcome = run(situation, command)
 
     assert outcome["exit_status"] == 0
-    assert processes.running("sleep", "32109") == []
+    assert processes.running("sleep", seconds) == []
 
 
 def test_kernels_settings_are_read_only_for_a_root_that_is_the_machines(run: Run) -> None:
