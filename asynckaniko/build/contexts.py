@@ -106,7 +106,7 @@ class BuildContexts:
         elsewhere = await self._dockerfile_elsewhere()
         names = [] if elsewhere else spellings(request.dockerfile)
         sub_path = request.context_options.sub_path
-        arrival = self._start(request.context, sub_path=sub_path, announce=names)
+        arrival = self._start(request.context, sub_path=sub_path, announce=names, chooses=True)
         if elsewhere:
             path = elsewhere.path if elsewhere.is_local else None
             return elsewhere, FromArrival(arrival, path)
@@ -245,11 +245,23 @@ class BuildContexts:
         limit = self._resources.settings.limits.dockerfile_size
         await arrival.confirm(names, content, limit=limit)
 
-    def _start(self, source: str, *, sub_path: str = "", announce: Sequence[str] = ()) -> Arrival:
+    def _start(
+        self,
+        source: str,
+        *,
+        sub_path: str = "",
+        announce: Sequence[str] = (),
+        chooses: bool = False,
+    ) -> Arrival:
         key = (source, sub_path)
         if key not in self._arrivals:
             arrival = Arrival(
-                self.reach, source, self.new_directory(), sub_path=sub_path, announce=announce
+                self.reach,
+                source,
+                self.new_directory(),
+                sub_path=sub_path,
+                announce=announce,
+                chooses=chooses,
             )
             if isinstance(arrival.location, StandardInput) and any(
                 isinstance(other.location, StandardInput) for other in self._arrivals.values()

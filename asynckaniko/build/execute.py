@@ -26,6 +26,7 @@ from asynckaniko.build.inputs import (
 )
 from asynckaniko.build.layers import LayerFiles
 from asynckaniko.build.lint import announce, lint_plan
+from asynckaniko.build.needed_files import find_needed
 from asynckaniko.build.plan import Plan, Planner
 from asynckaniko.build.request import BuildRequest, BuildResult
 from asynckaniko.build.scope import GlobalScope, platform_args
@@ -113,6 +114,8 @@ class Execution:
             tasks.start_soon(partial(check_push, repository, emit=emit))
         try:
             scope, plan = await self._plan(dockerfile, tasks)
+            if isinstance(context, FromArrival):
+                context.arrival.choose(find_needed(plan, context))
             report = await to_thread.run_sync(
                 lint_plan, dockerfile, plan, scope, context, limiter=self._resources.disk
             )

@@ -1,15 +1,14 @@
 """Contexts on their way here: fetched, unpacked while they arrive, and waited for by whoever reads.
 
 An archive goes from its source through a pipe into a helper process that unpacks it: it is never
-whole in memory and never on disk as an archive. Helpers are called by `module:function`, as the
-fork server does it: this package knows their names and nothing else of them.
+whole in memory. Helpers are called by `module:function`, as the fork server does it: this package
+knows their names and nothing else of them.
 """
 
-import fcntl
 import os
 import posixpath
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext
 from pathlib import Path
 from stat import S_ISCHR, S_ISREG
 from typing import Any, Protocol
@@ -21,7 +20,6 @@ from anyio import (
     fail_after,
     to_thread,
     wait_readable,
-    wait_writable,
 )
 
 from asynckaniko.concurrency import single_error
@@ -45,7 +43,9 @@ from asynckaniko.context.location import (
     parse_location,
     shown,
 )
+from asynckaniko.context.needed_paths import Choice, NeededPaths, message_of
 from asynckaniko.context.options import AskGoogle, ContextOptions, GitOptions
+from asynckaniko.context.pipe import PipeWriter
 from asynckaniko.errors import ArchiveError, ContextError, UsageError
 from asynckaniko.events import BuildWarning, EventSink
 from asynckaniko.records import dataclass
@@ -55,7 +55,6 @@ _UNPACK = "asynckaniko.rootfs.unpack_context:unpack_context"
 _FIND_DIRECTORY = "asynckaniko.rootfs.context_files:find_directory"
 _READ_FILE = "asynckaniko.rootfs.context_files:read_file"
 _SETTLE = "asynckaniko.rootfs.context_files:settle_checkout"
-_PIPE_SIZE = 1 << 20
 
 
 class Jobs(Protocol):
@@ -94,7 +93,8 @@ class Arrival:
     """A context on its way into `root`. `fetch` brings it, once; readers wait for it.
 
     `announce` are paths in it whose appearance sets `announced`, before everything is here; it is
-    set at the end in any case.
+    set at the end in any case. With `chooses`, somebody calls `choose`: then entries of an archive
+    that are not needed may be left out.
     """
 
     def __init__(
@@ -105,12 +105,17 @@ class Arrival:
         *,
         sub_path: str = "",
         announce: Sequence[str] = (),
+        chooses: bool = False,
     ) -> None:
         self._reach = reach
         self.location = reach.parse(source)
         self._root = root
         self._sub_path = sub_path.strip("/")
         self._announce = [self._in_context(path) for path in announce]
+        # A part of the archive as context is found by links that may lead anywhere in it.
+        self._chooses = chooses and not self._sub_path
+        self._needed: bytes | None = None
+        self._choice: Choice | None = None
         self._arrived = Event()
         self._directory = root
         self._dockerfile = ""
@@ -138,6 +143,14 @@ class Arrival:
             raise ContextError(f"{self.name}: not here after {seconds:.0f} s") from error
         self._arrived.set()
         self.announced.set()
+
+    def choose(self, needed: NeededPaths | None) -> None:
+        """Say, once, what will be read beside the Dockerfile and ignore files; None: anything."""
+        names = self._announce
+        ignored = [IGNORE_FILE, *(name + IGNORE_FILE for name in names)]
+        self._needed = message_of(needed, optional=[*names, *ignored])
+        if self._choice is not None:
+            self._choice.tell(self._needed)
 
     async def wait(self) -> None:
         """Wait until everything is here."""
@@ -247,7 +260,7 @@ class Arrival:
 
     async def _unpack_stream(self, chunks: AsyncIterator[bytes]) -> None:
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        pipe = _Pipe(write_end)
+        pipe = PipeWriter(write_end)
         try:
             with single_error():
                 async with create_task_group() as tasks:
@@ -271,12 +284,17 @@ class Arrival:
                 "ratio": limits.archive_ratio,
             },
         }
+        fds = [source, write_end]
         try:
-            async with create_task_group() as tasks:
-                tasks.start_soon(self._listen, read_end)
-                result = await self._job(_UNPACK, arguments, fds=[source, write_end])
-                tasks.cancel_scope.cancel()
+            with Choice(self._needed) if self._chooses else nullcontext() as self._choice:
+                if self._choice is not None:
+                    fds.append(self._choice.reader)
+                async with create_task_group() as tasks:
+                    tasks.start_soon(self._listen, read_end)
+                    result = await self._job(_UNPACK, arguments, fds=fds)
+                    tasks.cancel_scope.cancel()
         finally:
+            self._choice = None
             os.close(read_end)
             os.close(write_end)
         if result["devices"]:
@@ -306,32 +324,6 @@ class Arrival:
             return await self._reach.jobs.call(function, arguments, fds=fds)
         except (ArchiveError, ContextError) as error:
             raise type(error)(f"{self.name}: {error}") from error
-
-
-class _Pipe:
-    """The writing end of a pipe, written from the event loop as the reader takes it."""
-
-    def __init__(self, descriptor: int) -> None:
-        os.set_blocking(descriptor, False)
-        with suppress(PermissionError):
-            # Beyond what one user may have in pipes, the size stays what it was.
-            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        self._descriptor = descriptor
-
-    async def feed(self, chunks: AsyncIterator[bytes]) -> None:
-        async for chunk in chunks:
-            view = memoryview(chunk)
-            while view:
-                try:
-                    view = view[os.write(self._descriptor, view) :]
-                except BlockingIOError:
-                    await wait_writable(self._descriptor)
-        self.close()
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 async def fetch_repository(
