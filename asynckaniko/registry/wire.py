@@ -231,8 +231,8 @@ class Wire:
                 if outgoing and outgoing.failure:
                     raise SourceFailed(outgoing.failure) from outgoing.failure
                 raise translate(error, call.method, url) from error
-        if outgoing and not outgoing.is_sent:
-            reason = f"the upload stalled for {call.patience.stall_seconds:g} s"
+        if outgoing and outgoing.complaint:
+            reason = f"the upload {outgoing.complaint}"
         else:
             reason = f"no answer within {call.patience.response_seconds:g} s"
         raise Interrupted(call.method, printable(url), reason)

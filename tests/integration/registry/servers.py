@@ -138,6 +138,11 @@ class Connection:
             while await self.reader.read(_PIECE):
                 pass
 
+    def narrow(self) -> None:
+        """Keep the kernel from taking much in advance, and all of it at once."""
+        peer = self.writer.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PIECE)
+
     def reset(self) -> None:
         """End the connection as a crashed host does."""
         with suppress(OSError):
@@ -252,6 +257,15 @@ class StallRequest:
 
 
 @dataclass(frozen=True)
+class SlowRequest:
+    """Take `size` bytes after the first `at` slowly: 64 KiB (or what is there) in `seconds`."""
+
+    at: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class LoseAnswer:
     """Let the registry do it, then reset instead of answering."""
 
@@ -298,6 +312,7 @@ Fault = (
     Refuse
     | CutRequest
     | StallRequest
+    | SlowRequest
     | LoseAnswer
     | CutAnswer
     | StallAnswer
@@ -394,7 +409,14 @@ class FaultProxy:
         lines = [f"{request.method} {target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
         await upstream.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        slow = fault if isinstance(fault, SlowRequest) else SlowRequest(0, 0, 0)
+        if slow.size:
+            client.narrow()
+        taken = 0
         async for piece in _body(client, request, limit):
+            if slow.at <= taken < slow.at + slow.size:
+                await anyio.sleep(slow.seconds)
+            taken += len(piece)
             with suppress(ConnectionError):  # it may answer before it has read everything
                 await upstream.send(piece)
 

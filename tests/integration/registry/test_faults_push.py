@@ -19,6 +19,7 @@ from asynckaniko.errors import (
 from asynckaniko.events import BlobRoute, Event, RequestRetried
 from asynckaniko.oci.digest import Digest
 from asynckaniko.oci.reference import Reference, Repository
+from asynckaniko.settings import Retry
 from tests.integration.registry.clients import (
     IMPATIENT,
     Image,
@@ -40,6 +41,7 @@ from tests.integration.registry.servers import (
     Rule,
     Script,
     Seen,
+    SlowRequest,
     StallAnswer,
     StallRequest,
 )
@@ -390,6 +392,28 @@ async def test_stalled_upload_is_tried_again(registry: Registry) -> None:
     blob = MemoryBlob(noise(24 << 20))  # more than the buffers on the way hold
 
     await push(registry, blob, Rule(f"PUT .*{UPLOADS}", StallRequest(CHUNK)), retry=IMPATIENT)
+
+
+async def test_line_that_becomes_slow_after_quick_pieces_is_no_stall(registry: Registry) -> None:
+    """160 KiB in a second are more than 32 KiB in two, however much is written at a time."""
+    blob = MemoryBlob(noise(24 << 20))
+    slow = SlowRequest(at=8 << 20, size=1 << 20, seconds=0.4)
+    retry = Retry(stall_seconds=2.0, stall_size=32 * 1024)
+
+    proxy = await push(registry, blob, Rule(f"PUT .*{UPLOADS}", slow), retry=retry)
+
+    assert sent(proxy) == ["POST", "PUT"]
+
+
+async def test_drip_is_a_stall(registry: Registry) -> None:
+    blob = MemoryBlob(noise(24 << 20))
+    drip = SlowRequest(at=8 << 20, size=16 << 20, seconds=0.4)
+    retry = Retry(stall_seconds=1.0, stall_size=4 << 20, attempts=1)
+
+    with pytest.raises(
+        RegistryUnavailable, match="the upload stalled: less than 4194304 bytes in 1 s"
+    ):
+        await push(registry, blob, Rule(f"PUT .*{UPLOADS}", drip, times=9), retry=retry)
 
 
 async def test_upload_that_is_never_answered_is_tried_again(
