@@ -1,6 +1,7 @@
 """A program for the tests of signals: a build that goes on until it is told to stop.
 
-Arguments: a file that says `started` and then `cleaned up`, and how many seconds cleaning up takes.
+Arguments: a file that says `started`, `cleaning up` and then `cleaned up`; a file that is there
+when cleaning up may end; and the file for the timings.
 """
 
 import sys
@@ -19,9 +20,9 @@ from tests.unit.cli.script import MAKE
 
 
 class EndlessBuilder:
-    def __init__(self, journal: Path, seconds: float) -> None:
+    def __init__(self, journal: Path, enough: Path) -> None:
         self._journal = journal
-        self._seconds = seconds
+        self._enough = enough
 
     def __call__(self, _: Settings) -> Self:
         return self
@@ -30,8 +31,10 @@ class EndlessBuilder:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._journal.write_text("cleaning up")
         with anyio.CancelScope(shield=True):
-            await anyio.sleep(self._seconds)
+            while not self._enough.exists():  # noqa: ASYNC110  another process makes it
+                await anyio.sleep(0.01)
         self._journal.write_text("cleaned up")
 
     async def plan(self, request: BuildRequest, *, on_event: EventSink) -> str:
@@ -46,14 +49,14 @@ class EndlessBuilder:
 
 
 def main() -> int:
-    journal, seconds, timings = Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
+    journal, enough, timings = map(Path, sys.argv[1:4])
     options = BuildOptions(
         settings=Settings(),
         request=BuildRequest(context="."),
         display=DisplayOptions(mode="plain"),
         timings=timings,
     )
-    builder = EndlessBuilder(journal, seconds)
+    builder = EndlessBuilder(journal, enough)
     command = BuildCommand(options, builder, stdout=sys.stdout, stderr=sys.stderr)
     return guarded(command.run)
 
