@@ -182,7 +182,7 @@ async def see_through(
         tell=told.append,
         tell_log=None if log is None else lambda image, line: log.append((image, line)),
     )
-    with fail_after(8):
+    with fail_after(60):
         async with create_task_group() as tasks:
             tasks.start_soon(controller.run)
             outcomes = await run.run()
@@ -319,7 +319,7 @@ async def test_job_that_someone_deletes_ends_the_wait(
 
     async with create_task_group() as tasks:
         tasks.start_soon(delete)
-        with pytest.raises(HostError, match="deleted while it ran"), fail_after(8):
+        with pytest.raises(HostError, match="deleted while it ran"), fail_after(60):
             await cluster.wait_for(plan.name, {job.name}, on_change=lambda _: None)
 
 
