@@ -46,25 +46,39 @@ class ArchiveEmitter:
         self._prefix = prefix
         self._is_new = is_new
         self._present: set[bytes] = set()
+        self._devices: set[bytes] = set()
 
-    def emit(self, descriptor: int, name: str) -> None:
+    def emit(self, descriptor: int, name: str) -> int:
         """Write every member of the archive at `descriptor`; `name` is what errors call it.
 
-        The entry of the archive's root is left out: a destination keeps its owner and mode.
+        The entry of the archive's root is left out: a destination keeps its owner and mode. So are
+        device nodes and links to them, which no user namespace can have. Return how many.
 
         Raises:
             ArchiveError: damaged, or an entry or link leads out of the destination.
         """
         try:
             reader = _open(descriptor, _CHUNK_SIZE)
+            left_out = 0
             for member in reader:
                 path = clean(member.name)
-                if path and member.kind not in _DEVICES:
+                if path and self._is_device(path, member):
+                    left_out += 1
+                elif path:
                     self._emit(path, member, reader)
             # What follows the last member holds the checksum of the compression.
             reader.drain()
         except ArchiveError as error:
             raise ArchiveError(f'"/{name}": {error}') from error
+        return left_out
+
+    def _is_device(self, path: bytes, member: Member) -> bool:
+        is_link = member.kind is Kind.HARD_LINK and bool(self._devices)
+        if member.kind in _DEVICES or (is_link and clean(member.link) in self._devices):
+            self._devices.add(path)
+            return True
+        self._devices.discard(path)
+        return False
 
     def _emit(self, path: bytes, member: Member, reader: TarReader) -> None:
         if self._is_new:

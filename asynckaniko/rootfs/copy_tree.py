@@ -86,7 +86,7 @@ def produce(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         try:
             _write_parents(destination, emitter)
             _write_directories(plan, inherited_group(destination.parents), emitter)
-            copier = _Copier(view, excludes, emitter, is_new=not destination.exists)
+            copier = _Copier(view, excludes, emitter, plan.warnings, is_new=not destination.exists)
             for item, place in reversed(plan.places) if later_first else plan.places:
                 copier.write(item, os.fsencode(place))
             tar.finish()
@@ -197,8 +197,16 @@ class _Copier:
     """Writes each item of the plan in its place."""
 
     def __init__(
-        self, view: SourceView, excludes: PatternMatcher | None, emitter: Emitter, *, is_new: bool
+        self,
+        view: SourceView,
+        excludes: PatternMatcher | None,
+        emitter: Emitter,
+        warnings: list[str],
+        *,
+        is_new: bool,
     ) -> None:
+        """Start; what was left out is added to `warnings`."""
+        self._warnings = warnings
         self._view = view
         self._excludes = excludes
         self._emitter = emitter
@@ -228,10 +236,14 @@ class _Copier:
             self._archives = ArchiveEmitter(self._emitter, _prefix(place), is_new=self._is_new)
         file = archive.file
         if isinstance(file, GivenFile):
-            self._archives.emit(file.descriptor, file.name)
-            return
-        with open_file(self._view.tree, file) as descriptor:
-            self._archives.emit(descriptor, file.path)
+            name = file.name
+            left_out = self._archives.emit(file.descriptor, name)
+        else:
+            name = file.path
+            with open_file(self._view.tree, file) as descriptor:
+                left_out = self._archives.emit(descriptor, name)
+        if left_out:
+            self._warnings.append(f'"/{name}": {left_out} device nodes were left out')
 
 
 def _item_name(item: Item) -> str:

@@ -141,8 +141,6 @@ def test_every_kind_of_entry_arrives(tmp_path: Path) -> None:
         hard("d/h", "./d/f"),
         link("d/s", "../../outside"),
         entry("d/p", type=tarfile.FIFOTYPE),
-        entry("d/null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
-        entry("d/disk", type=tarfile.BLKTYPE, devmajor=8, devminor=0),
         entry(LONG, b"long", pax_headers={"SCHILY.xattr.user.x": "1"}),
         entry("x", b"", pax_headers={"SCHILY.xattr.trusted.overlay.opaque": "y"}),
     )
@@ -155,7 +153,25 @@ def test_every_kind_of_entry_arrives(tmp_path: Path) -> None:
     assert (found["d/f"].size, found["d/f"].mtime) == (100_000, 1_600_000_000.25)
     assert (found["d/h"].linkname, found["d/s"].linkname) == ("d/f", "../../outside")
     assert found[LONG].pax_headers["SCHILY.xattr.user.x"] == "1"
+    assert found["d/p"].isfifo()
     assert not found["x"].pax_headers
+
+
+def test_device_nodes_and_their_links_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    content = archive(
+        entry("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+        entry("disk", type=tarfile.BLKTYPE, devmajor=8, devminor=0),
+        hard("link", "./null"),
+        hard("again", "link"),
+        entry("disk", b"a file after all"),
+        hard("file", "disk"),
+    )
+    context = make(tmp_path / "context", {"t.tar": file(content)})
+
+    copied = copy(context, ["t.tar"], ROOT, add=True)
+
+    assert copied.names == ["disk", "file"]
+    assert copied.result["warnings"] == ['"/t.tar": 4 device nodes were left out']
 
 
 def test_hard_link_keeps_the_attributes_of_its_entry(tmp_path: Path) -> None:
