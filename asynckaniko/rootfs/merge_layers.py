@@ -14,12 +14,13 @@ from asynckaniko.records import dataclass
 from asynckaniko.rootfs.layer_sink import LayerSink
 from asynckaniko.rootfs.layer_stream import LayerStream
 from asynckaniko.rootfs.listed.index import Entry, read_entries
-from asynckaniko.rootfs.listed.tree import Content
+from asynckaniko.rootfs.listed.nodes import node_of, write_node
+from asynckaniko.rootfs.listed.tree import Node, new_directory
 from asynckaniko.rootfs.paths import clean
 from asynckaniko.rootfs.tar_header import show
 from asynckaniko.rootfs.tar_member import ArchiveLimits, Kind, Member
 from asynckaniko.rootfs.tar_reader import TarReader
-from asynckaniko.rootfs.tar_writer import BLOCK, CHARACTER, Attributes, TarWriter
+from asynckaniko.rootfs.tar_writer import Attributes, TarWriter
 from asynckaniko.rootfs.whiteout import (
     OPAQUE_MARKER,
     WHITEOUT_PREFIX,
@@ -42,14 +43,14 @@ def merge_layers(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, 
         ArchiveError: the right bytes, but malformed or over `limits`.
         OSError: a file cannot be read.
     """
-    merged = MergedLayers()
+    merged = MergedLayers(fds[1])
     for layer in arguments["layers"]:
         merged.add(_read(layer, fds[1], arguments["limits"]))
     with LayerSink(
         fds[0], compression=arguments["compression"], level=arguments.get("level")
     ) as sink:
         tar = TarWriter(sink.write)
-        merged.write(tar, fds[1], with_deletions=arguments["is_on_others"])
+        merged.write(tar, with_deletions=arguments["is_on_others"])
         tar.finish()
         return sink.finish() | {"entries": tar.entries}
 
@@ -80,7 +81,7 @@ def _read(layer: Mapping[str, Any], data: int, limits: Mapping[str, int]) -> lis
 class _Place:
     """What the layers say of one path."""
 
-    entry: Entry | None = None
+    node: Node | None = None
     """None: only what is below is known. Hard links are the same object."""
     is_deleted: bool = False
     """What lies below at this path is gone, and nothing is there."""
@@ -90,13 +91,15 @@ class _Place:
 
     @property
     def is_directory(self) -> bool:
-        return self.entry is None or self.entry.member.kind is Kind.DIRECTORY
+        return self.node is None or self.node.is_directory
 
 
 class MergedLayers:
     """The entries of layers, as one layer would say them (image-spec layer.md)."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: int) -> None:
+        """The contents of files are in the open file `data`."""
+        self._data = data
         self._root = _Place()
 
     def add(self, entries: Sequence[Entry]) -> None:
@@ -121,31 +124,33 @@ class MergedLayers:
     def _put(self, path: bytes, entry: Entry) -> None:
         member = entry.member
         if not path:
-            self._root.entry = entry
+            self._root.node = node_of(entry, self._data, {})
             return
         parent, _, base = path.rpartition(b"/")
         if member.kind is Kind.HARD_LINK:
-            entry = self._linked(member)
+            node = self._linked(member)
+        else:
+            node = node_of(entry, self._data, member.xattrs or {})
         directory = self._directory(parent, member)
         place = directory.children.get(base)
         if place is None or member.kind is not Kind.DIRECTORY:
-            directory.children[base] = _Place(entry)
+            directory.children[base] = _Place(node)
             return
         if place.is_deleted or not place.is_directory:
             # What lies below at this path must not show in the new directory.
             place.is_deleted, place.is_opaque = False, True
-        place.entry = entry
+        place.node = node
 
-    def _linked(self, member: Member) -> Entry:
+    def _linked(self, member: Member) -> Node:
         place: _Place | None = self._root
         for name in clean(member.link).split(b"/"):
             place = place.children.get(name) if place else None
-        if place is None or place.entry is None or place.is_directory:
+        if place is None or place.node is None or place.is_directory:
             raise ArchiveError(
                 f"{show(member.name)} is a hard link to {show(member.link)}, which is no file of"
                 " its layer"
             )
-        return place.entry
+        return place.node
 
     def _directory(self, path: bytes, member: Member) -> _Place:
         """Find the directory `path`, in which `member` is; a layer need not have entries for it."""
@@ -154,18 +159,18 @@ class MergedLayers:
         for name in path.split(b"/") if path else ():
             place = place.children.setdefault(name, _Place())
             if place.is_deleted or not place.is_directory:
-                implied = Member(b"", Kind.DIRECTORY, 0o755, 0, 0, member.mtime_ns, 0)
-                place.entry, place.is_deleted, place.is_opaque = Entry(implied, 0), False, True
+                place.node = new_directory(mtime_ns=member.mtime_ns)
+                place.is_deleted, place.is_opaque = False, True
         return place
 
-    def write(self, tar: TarWriter, data: int, *, with_deletions: bool) -> None:
+    def write(self, tar: TarWriter, *, with_deletions: bool) -> None:
         """Write all of it, directories before what is in them. Raises OSError."""
         links: dict[int, bytes] = {}
-        if self._root.entry is not None:
-            tar.directory(b".", _attributes(self._root.entry.member))
+        if (root := self._root.node) is not None:
+            tar.directory(b".", Attributes(root.mode, root.uid, root.gid, root.mtime_ns))
         for path, place in self._walk():
-            if place.entry is not None:
-                _write(tar, path, place.entry, data, links)
+            if place.node is not None:
+                write_node(tar, path, place.node, links)
             if place.is_deleted and with_deletions:
                 parent, slash, base = path.rpartition(b"/")
                 tar.file(parent + slash + WHITEOUT_PREFIX + base, _MARK, 0)
@@ -187,31 +192,3 @@ class MergedLayers:
 
 def _sorted(place: _Place) -> list[tuple[bytes, _Place]]:
     return sorted(place.children.items(), key=lambda item: os.fsdecode(item[0]))
-
-
-def _attributes(member: Member) -> Attributes:
-    return Attributes(member.mode, member.uid, member.gid, member.mtime_ns)
-
-
-def _write(tar: TarWriter, path: bytes, entry: Entry, data: int, links: dict[int, bytes]) -> None:
-    member = entry.member
-    attributes = _attributes(member)
-    if member.kind is not Kind.DIRECTORY:
-        first = links.setdefault(id(entry), path)
-        if first is not path:
-            tar.hard_link(path, attributes, first)
-            return
-    match member.kind:
-        case Kind.DIRECTORY:
-            tar.directory(path, attributes, member.xattrs)
-        case Kind.SYMLINK:
-            tar.symlink(path, attributes, member.link)
-        case Kind.FIFO:
-            tar.fifo(path, attributes)
-        case Kind.CHARACTER_DEVICE | Kind.BLOCK_DEVICE:
-            kind = CHARACTER if member.kind is Kind.CHARACTER_DEVICE else BLOCK
-            tar.device(kind, path, attributes, os.makedev(*member.device))
-        case _:
-            tar.file(path, attributes, member.size, member.xattrs)
-            if member.size:
-                tar.content_pieces(Content(data, entry.offset, member.size).pieces())

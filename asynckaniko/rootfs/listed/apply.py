@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 from asynckaniko.errors import ArchiveError, CopyFailed
 from asynckaniko.rootfs import whiteout
 from asynckaniko.rootfs.listed.index import Entry
-from asynckaniko.rootfs.listed.tree import Content, ListedTree, Node, new_directory
+from asynckaniko.rootfs.listed.nodes import node_of
+from asynckaniko.rootfs.listed.tree import ListedTree, Node, new_directory
 from asynckaniko.rootfs.paths import clean
 from asynckaniko.rootfs.tar_header import show
 from asynckaniko.rootfs.tar_member import Kind, Member
@@ -85,16 +86,7 @@ class Applier:
         if member.kind in _DEVICES and self._rules == "layer":
             # Builds with namespaces do not have them either: nobody may make devices there.
             return None
-        node = Node(member.kind, member.mode, member.uid, member.gid, member.mtime_ns)
-        node.xattrs = _portable(member)
-        match member.kind:
-            case Kind.FILE:
-                node.content = Content(self._data, entry.offset, member.size)
-            case Kind.SYMLINK:
-                node.target = member.link
-            case Kind.CHARACTER_DEVICE | Kind.BLOCK_DEVICE:
-                node.device = os.makedev(*member.device)
-        return node
+        return node_of(entry, self._data, _portable(member))
 
     def _linked(self, member: Member) -> Node | None:
         target = clean(member.link)

@@ -19,11 +19,12 @@ from asynckaniko.rootfs.layer_sink import LayerSink
 from asynckaniko.rootfs.layer_stream import LayerStream
 from asynckaniko.rootfs.listed.apply import Applier
 from asynckaniko.rootfs.listed.index import DATA, Entry, read_entries, write_index
+from asynckaniko.rootfs.listed.nodes import write_node
 from asynckaniko.rootfs.listed.stack import open_listed
 from asynckaniko.rootfs.listed.tree import ListedTree, Node
 from asynckaniko.rootfs.tar_member import ArchiveLimits, Kind
 from asynckaniko.rootfs.tar_reader import TarReader
-from asynckaniko.rootfs.tar_writer import BLOCK, CHARACTER, Attributes, TarWriter
+from asynckaniko.rootfs.tar_writer import Attributes, TarWriter
 from asynckaniko.rootfs.whiteout import OPAQUE_MARKER
 
 _CHUNK_SIZE = 256 * 1024
@@ -148,7 +149,7 @@ def _pack(
     ) as sink:
         tar = TarWriter(sink.write, clamp=arguments.get("clamp"))
         for path, node in nodes.items():
-            _write(tar, path, node, links)
+            write_node(tar, path, node, links)
             if node.is_directory and path in replaced:
                 tar.file(path + b"/" + OPAQUE_MARKER, _MARK, 0)
         tar.finish()
@@ -175,26 +176,3 @@ def _with_parents(tree: ListedTree, changed: Mapping[bytes, Node]) -> set[tuple[
 
 def _order(path: bytes) -> list[str]:
     return [os.fsdecode(name) for name in path.split(b"/")]
-
-
-def _write(tar: TarWriter, path: bytes, node: Node, links: dict[int, bytes]) -> None:
-    attributes = Attributes(node.mode, node.uid, node.gid, node.mtime_ns)
-    if not node.is_directory:
-        first = links.setdefault(node.number, path)
-        if first is not path:
-            tar.hard_link(path, attributes, first)
-            return
-    match node.kind:
-        case Kind.DIRECTORY:
-            tar.directory(path, attributes, node.xattrs)
-        case Kind.SYMLINK:
-            tar.symlink(path, attributes, node.target)
-        case Kind.FIFO:
-            tar.fifo(path, attributes)
-        case Kind.CHARACTER_DEVICE | Kind.BLOCK_DEVICE:
-            kind = CHARACTER if node.kind is Kind.CHARACTER_DEVICE else BLOCK
-            tar.device(kind, path, attributes, node.device)
-        case _:
-            assert node.content is not None, "a file has content"
-            tar.file(path, attributes, node.content.size, node.xattrs)
-            tar.content_pieces(node.content.pieces())
