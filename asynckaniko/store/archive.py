@@ -28,7 +28,7 @@ def write_archive(
     layers: Sequence[tuple[Descriptor, Path]],
     references: Sequence[str],
 ) -> None:
-    """Write the archive beside `path`, then put it in place whole.
+    """Write the archive beside `path`, then put it in place whole. Missing directories are made.
 
     Raises:
         HostError: with the path and the reason.
@@ -41,6 +41,7 @@ def write_archive(
         "Layers": names,
     }
     try:
+        draft.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("xb") as file:
             _member(file.fileno(), manifest["Config"], config)
             seen: set[str] = set()

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def test_archive_is_read_by_skopeo(bench: Workbench) -> None:
     listing = ["tar", "-xOf", str(archive), "manifest.json"]
     entries = json.loads(subprocess.run(listing, check=True, capture_output=True).stdout)
     assert entries[0]["RepoTags"] == ["example.org/t/a:1"]
+
+
+def test_directories_that_outputs_are_to_be_in_are_made(bench: Workbench) -> None:
+    bench.write("FROM scratch\nCOPY a /a\n", {"a": "a"})
+    archive, layout = bench.directory / "new/deep/image.tar", bench.directory / "other/deep/image"
+
+    bench.build("--no-push", f"--tar-path={archive}", f"--oci-layout-path={layout}")
+
+    assert tarfile.is_tarfile(archive)
+    assert read_layout(layout).tree["a"].content == b"a"
 
 
 def test_layout_replaces_the_one_before(bench: Workbench) -> None:
