@@ -89,7 +89,7 @@ class RegistryOptions:
     early_size: int = 64 << 20
     """Bytes of a compressed layer from which its upload begins while the rest is being packed.
 
-    Lower, and more is sent in vain of what the registry turns out to have.
+    Lower, and more is sent in vain of what the registry turns out to have. 0: never.
     """
     ignore_immutable_tags: bool = False
     """Take a refusal to overwrite an immutable tag for success."""

@@ -89,6 +89,7 @@ class BuildFlags:
     skip_push_permission_check: bool | None = None
     push_ignore_immutable_tag_errors: bool | None = None
     push_chunk_size: int | None = None
+    push_early_size: int | None = None
     push_retry: int | None = None
     image_download_retry: int | None = None
     registry_certificate: tuple[str, ...] = ()

@@ -70,6 +70,7 @@ _SHARED = frozenset(
         "compression_level",
         "credential_helpers",
         "push_chunk_size",
+        "push_early_size",
         "shm_size",
         "ulimit",
         "push_ignore_immutable_tag_errors",
@@ -78,8 +79,8 @@ _SHARED = frozenset(
 )
 """Fields of BuildFlags that kaniko has under the same name and with the same meaning.
 
-Six are ours, `cache_mount_dir`, `isolation`, `pid`, `ulimit`, `shm_size` and `push_chunk_size`:
-what they choose is not to be had otherwise.
+Seven are ours, `cache_mount_dir`, `isolation`, `pid`, `ulimit`, `shm_size`, `push_chunk_size` and
+`push_early_size`: what they choose is not to be had otherwise.
 """
 
 _IN_PLACE_ONLY = ("cleanup", "ignore_path", "ignore_var_run")

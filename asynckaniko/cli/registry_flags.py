@@ -70,6 +70,13 @@ def registries(flag: Make) -> list[Flag]:
             help="Push layers in requests of this size, for registries and proxies that limit it.",
         ),
         flag(
+            "--push-early-size",
+            value=SIZE,
+            default="64MiB",
+            help="Begin to push a layer that is being packed when it has this size; 0: push it "
+            "when it is complete.",
+        ),
+        flag(
             "--push-retry",
             value=NUMBER,
             default="7",

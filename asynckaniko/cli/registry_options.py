@@ -38,6 +38,9 @@ def read_registry_options(flags: BuildFlags, around: Surroundings) -> RegistryOp
         mirrors=_mirrors(flags, around),
         fall_back_to_origin=not flags.skip_default_registry_fallback,
         chunk_size=flags.push_chunk_size or 0,
+        early_size=(
+            RegistryOptions().early_size if flags.push_early_size is None else flags.push_early_size
+        ),
         ignore_immutable_tags=bool(flags.push_ignore_immutable_tag_errors),
         user_agent=f"{agent},{client}" if client else agent,
         https_proxy=_either(around, "HTTPS_PROXY"),

@@ -11,6 +11,7 @@ _NO_REGISTRY = frozenset(
         "skip_push_permission_check",
         "push_ignore_immutable_tag_errors",
         "push_chunk_size",
+        "push_early_size",
         "push_retry",
     }
 )

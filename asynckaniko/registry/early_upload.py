@@ -166,7 +166,9 @@ class EarlyUpload:
 
     async def _try_to_send(self, growing: GrowingBlob) -> None:
         host = self._target.endpoint.host
-        if not await growing.reaches(self._smallest) or self._is_complete or host in self._refusing:
+        if not self._smallest or not await growing.reaches(self._smallest):
+            return
+        if self._is_complete or host in self._refusing:
             return
         with self._places.take() as is_taken:
             if not is_taken:

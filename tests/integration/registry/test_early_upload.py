@@ -147,7 +147,7 @@ async def test_chunks_have_the_size_that_was_asked_for(registry: Registry, makin
     assert registry.blob("app", making.blob.descriptor.digest) == making.blob.content
 
 
-@pytest.mark.parametrize("early_size", [2 * HALF + 1, 1 << 40])
+@pytest.mark.parametrize("early_size", [2 * HALF + 1, 1 << 40, 0])
 async def test_smaller_blob_is_uploaded_when_it_is_complete(
     registry: Registry, making: Making, early_size: int
 ) -> None:

@@ -90,6 +90,7 @@ OURS = {
     "--isolation",
     "--pid",
     "--push-chunk-size",
+    "--push-early-size",
     "--shm-size",
     "--ulimit",
 }
@@ -162,14 +163,16 @@ def test_usual_flags_reach_the_library() -> None:
 
 def test_flags_about_pushing_and_signing_in_reach_the_library() -> None:
     ran = Ran(
-        "-d=r.io/a", "--push-chunk-size=8MiB", "--push-ignore-immutable-tag-errors",
-        "--skip-push-permission-check", "--push-retry=20", "--image-download-retry=9",
+        "-d=r.io/a", "--push-chunk-size=8MiB", "--push-early-size=0",
+        "--push-ignore-immutable-tag-errors", "--skip-push-permission-check",
+        "--push-retry=20", "--image-download-retry=9",
         "--credential-helpers=env", "--credential-helpers", "ecr",
     )  # fmt: skip
 
     settings = ran.builder.settings
     assert settings is not None
     assert settings.registry.chunk_size == 8 << 20
+    assert settings.registry.early_size == 0
     assert settings.registry.ignore_immutable_tags
     assert not ran.request.check_push
     assert settings.retry.attempts == 21

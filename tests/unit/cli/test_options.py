@@ -363,6 +363,12 @@ def test_layers_are_pushed_in_chunks_only_if_a_size_is_given() -> None:
     assert options(push_chunk_size=8 << 20).settings.registry.chunk_size == 8 << 20
 
 
+def test_size_from_which_layers_are_pushed_early_is_64_mib_unless_it_is_given() -> None:
+    assert options().settings.registry.early_size == 64 << 20
+    assert options(push_early_size=1 << 30).settings.registry.early_size == 1 << 30
+    assert options(push_early_size=0).settings.registry.early_size == 0
+
+
 def test_refusal_of_an_immutable_tag_can_be_ignored() -> None:
     assert not options().settings.registry.ignore_immutable_tags
     ignoring = options(push_ignore_immutable_tag_errors=True)
