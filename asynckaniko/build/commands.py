@@ -9,11 +9,9 @@ from asynckaniko.errors import StepFailed
 def first_command(plan: Plan, needed: set[int]) -> Run | None:
     """Return the first RUN, in the order of the stages, that no cache makes needless."""
     for planned in plan.in_order():
-        if planned.index not in needed:
-            continue
-        for position, instruction in enumerate(planned.instructions):
-            if isinstance(instruction, Run) and position not in planned.hits:
-                return instruction
+        command = planned.first_command() if planned.index in needed else None
+        if command is not None:
+            return command
     return None
 
 

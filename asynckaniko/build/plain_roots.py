@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from anyio import Lock, move_on_after, sleep
 
 from asynckaniko.build.layers import ImageLayer
-from asynckaniko.errors import HostError, IsolationUnavailable
+from asynckaniko.dockerfile.instructions import Run
+from asynckaniko.errors import AsynckanikoError, HostError, IsolationUnavailable
 from asynckaniko.events import BuildWarning, EventSink
 from asynckaniko.isolation.plain import CHROOT, RUNTIME, check_chroot
 from asynckaniko.isolation.swap_recovery import recover
@@ -125,6 +126,12 @@ class PlainRoots:
 
     async def root_for(self, stage: "StageRun") -> PlainRoot:
         """Return the tree of a stage, with all its layers so far."""
+        # Never beside a command: to what one has begun to change, that would write anew.
+        await stage.root_has_base.wait()
+        return await self.root_with(list(stage.layers), stage)
+
+    async def root_with(self, layers: Sequence[ImageLayer], stage: "StageRun") -> PlainRoot:
+        """Return the tree of a stage with `layers`, its lowest, in it."""
         self.announce(stage.run.emit)
         if self.mode == CHROOT:
             root = stage.plain_root
@@ -136,7 +143,7 @@ class PlainRoots:
                 if self._in_place is None:
                     self._in_place = await self._take_over()
                 root = self._in_place
-        await self._bring_up(root, stage)
+        await self._bring_up(root, layers, stage)
         return root
 
     async def leave(self, root: PlainRoot) -> None:
@@ -198,8 +205,10 @@ class PlainRoots:
         }
         return self._remember(PlainRoot("/", drawer, ignored, unseen))
 
-    async def _bring_up(self, root: PlainRoot, stage: "StageRun") -> None:
-        layers, applied = list(stage.layers), root.applied
+    async def _bring_up(
+        self, root: PlainRoot, layers: Sequence[ImageLayer], stage: "StageRun"
+    ) -> None:
+        applied = root.applied
         fresh = applied is None or not _begins_with(layers, applied)
         missing = range(0 if fresh or applied is None else len(applied), len(layers))
         if not fresh and not missing:
@@ -231,7 +240,23 @@ class PlainRoots:
             )
         if self.mode == CHROOT and fresh:
             await side.call(_FURNISH, {"root": root.path})
-        root.applied = layers
+        root.applied = list(layers)
+
+
+async def begin_root(stage: "StageRun", command: Run, base: Sequence[ImageLayer]) -> None:
+    """Write a stage's base into its plain tree while steps before `command` still look at lists.
+
+    Where commands run in namespaces, there is no such tree. Raises AsynckanikoError with the span
+    of `command`, the stage's first.
+    """
+    run = stage.run
+    await run.workspace.side()
+    if run.workspace.roots is not None:
+        try:
+            await run.workspace.roots.root_with(base, stage)
+        except AsynckanikoError as error:
+            raise error.at(command.span, run.dockerfile.text) from error.__cause__
+    stage.root_has_base.set()
 
 
 @asynccontextmanager

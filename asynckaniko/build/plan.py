@@ -67,6 +67,13 @@ class PlannedStage:
         found = [self.sources[name] for name in names if name in self.sources]
         return {source.index for source in found if isinstance(source, FromStage)}
 
+    def first_command(self) -> Run | None:
+        """Return the first RUN that no cache makes needless."""
+        for position, instruction in enumerate(self.instructions):
+            if isinstance(instruction, Run) and position not in self.hits:
+                return instruction
+        return None
+
     def looks_at_files(self, *, after: int = -1) -> bool:
         """Tell whether an instruction after position `after` looks at the stage's files."""
         return any(

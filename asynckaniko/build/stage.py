@@ -10,7 +10,7 @@ from asynckaniko.build.context import BuildRun
 from asynckaniko.build.files import Stack, StageFiles
 from asynckaniko.build.layers import ImageLayer, PackedLayer, StepLayer
 from asynckaniko.build.merging import merge
-from asynckaniko.build.plain_roots import PlainRoot
+from asynckaniko.build.plain_roots import PlainRoot, begin_root
 from asynckaniko.build.plan import PlannedStage
 from asynckaniko.build.sources import BaseLayer, FromImage, FromStage
 from asynckaniko.build.state import StageState
@@ -56,6 +56,8 @@ class StageRun:
     files: StageFiles = field(init=False)
     plain_root: PlainRoot | None = None
     """The directory its commands run in, where nothing can be mounted."""
+    root_has_base: Event = field(default_factory=Event)
+    """`begin_root` is done, in a stage that has commands to run."""
     _inherited_history: int = 0
     _steps: list[tuple[Step, ImageLayer]] = field(default_factory=list)
     """Its steps' layers that are to be merged into one."""
@@ -107,6 +109,9 @@ class StageRun:
             await copy_whole_directory(self, base)
         if self._will_look_at_files():
             self.run.tasks.start_soon(self.files.lowers)
+        command = self.planned.first_command()
+        if command is not None:
+            self.run.tasks.start_soon(begin_root, self, command, list(self.layers))
 
     def _add_base_layers(self, layers: Sequence[BaseLayer]) -> None:
         if self._keeps_blobs and self._will_look_at_files():
