@@ -1,7 +1,9 @@
 """Memory that a process has but will hardly need again."""
 
+import gc
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from asynckaniko.linux import syscalls
 
@@ -32,6 +34,21 @@ def _files() -> list[tuple[int, int]]:
             elif mapping and line.startswith(_ANONYMOUS) and line.split()[1] == b"0":
                 found.append((int(mapping[1], 16), int(mapping[2], 16)))
     return found
+
+
+@contextmanager
+def growing() -> Iterator[None]:
+    """Let the garbage collector rest while a block makes much that stays.
+
+    It would look through all of it again and again. For a process with one thread.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def keep_free(size: int) -> None:

@@ -34,6 +34,8 @@ class Applier:
         self._rules = rules
         self._touched: set[int] = {tree.root.number}
         """Numbers of nodes that this archive has made, or has entries for or in."""
+        self._parents: dict[bytes, tuple[list[bytes], Node]] = {}
+        """Where entries went, by their parents' names; good until something is removed."""
         self.changed: dict[bytes, Node] = {}
         """What the archive has made or changed, by path; some may have been replaced since."""
         self.replaced: set[bytes] = set()
@@ -50,7 +52,12 @@ class Applier:
             self._dress(self._tree.root, member)
             return
         parent, _, base = path.rpartition(b"/")
-        names, directory = self._parent(parent, member)
+        known = self._parents.get(parent)
+        if known is None:
+            # In this order: what is in the way of it may be removed for it.
+            known = self._parent(parent, member)
+            self._parents[parent] = known
+        names, directory = known
         if self._rules == "layer" and whiteout.WHITEOUT_PREFIX in path:
             whiteout.refuse_reserved(parent)
             if base == whiteout.OPAQUE_MARKER:
@@ -147,7 +154,7 @@ class Applier:
                 return False
             above = self._tree.follow(b"/".join(found.path[:-1])).node
             assert above is not None, "what was found is in a directory"
-            del above.children[found.path[-1]]
+            self._remove(above, found.path[-1])
             return True
         return False
 
@@ -161,7 +168,7 @@ class Applier:
         # A file below would not shine through a directory, but overlays mark those, too.
         if existing.is_directory or existing.number not in self._touched:
             self.replaced.add(path)
-        del directory.children[path.rpartition(b"/")[2]]
+        self._remove(directory, path.rpartition(b"/")[2])
 
     def _dress(self, node: Node, member: Member) -> None:
         node.mode, node.uid, node.gid = member.mode, member.uid, member.gid
@@ -174,7 +181,7 @@ class Applier:
         if node is None:
             return
         if node.number not in self._touched:
-            del directory.children[name]
+            self._remove(directory, name)
         elif node.is_directory:
             self._delete_older(node)
 
@@ -185,9 +192,13 @@ class Applier:
             directory = pending.pop()
             for name, node in list(directory.children.items()):
                 if node.number not in self._touched:
-                    del directory.children[name]
+                    self._remove(directory, name)
                 elif node.is_directory:
                     pending.append(node)
+
+    def _remove(self, directory: Node, name: bytes) -> None:
+        del directory.children[name]
+        self._parents.clear()
 
 
 def _portable(member: Member) -> dict[str, bytes]:

@@ -105,6 +105,14 @@ def test_entry_goes_through_a_link_of_the_layer_below() -> None:
         assert paths(tree)["bin"] == b"-> usr/bin"
 
 
+@pytest.mark.parametrize("end", [{"l/": directory()}, {".wh.l": ""}])
+def test_entry_goes_no_more_through_a_link_that_its_layer_replaced(end: Files) -> None:
+    above: Files = {"l/x": "1", **end, "l/y": "2"}
+
+    with stack({"d/": directory(), "l": link("d")}, above) as tree:
+        assert paths(tree) == {"d/": b"", "d/x": b"1", "l/": b"", "l/y": b"2"}
+
+
 def test_hard_links_are_one_file() -> None:
     with stack({"a": "text", "b": hardlink("a")}) as tree:
         status = tree.lookup(b"b")
