@@ -103,6 +103,7 @@ def plain_root_options(request: BuildRequest, settings: Settings) -> PlainRootOp
         ignored_paths=request.in_place.ignored_paths,
         ignores_var_run=request.in_place.ignores_var_run,
         clean_up=request.in_place.clean_up,
+        preserve=request.in_place.preserve,
     )
 
 

@@ -25,6 +25,7 @@ OUTER = (
     "asynckaniko.rootfs.directories",
     "asynckaniko.rootfs.listed.jobs",
     "asynckaniko.rootfs.merge_layers",
+    "asynckaniko.rootfs.plain.preserved",
     "asynckaniko.rootfs.plain.root",
     "asynckaniko.rootfs.plain.snapshot",
     "asynckaniko.rootfs.recompress",

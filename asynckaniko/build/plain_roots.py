@@ -13,7 +13,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyio import Lock, move_on_after, sleep
+from anyio import CancelScope, Lock, move_on_after, sleep
 
 from asynckaniko.build.layers import ImageLayer
 from asynckaniko.dockerfile.instructions import Run
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _WRITE = "asynckaniko.rootfs.plain.root:write_layers"
 _EMPTY = "asynckaniko.rootfs.plain.root:empty"
+_PRESERVE = "asynckaniko.rootfs.plain.preserved:preserve"
+_RESTORE = "asynckaniko.rootfs.plain.preserved:restore"
 _REHEARSE = "asynckaniko.isolation.plain_step:rehearse_chroot"
 _FURNISH = "asynckaniko.isolation.plain_step:furnish"
 _REMOVE = "asynckaniko.rootfs.remove:remove_trees"
@@ -84,6 +86,8 @@ class PlainRootOptions:
     """Changes in /var/run are left out of layers."""
     clean_up: bool = False
     """Empty `/` when the build ends."""
+    preserve: bool = False
+    """Put back then what was in it before."""
 
 
 def put_back(build: Path, listed: Path) -> None:
@@ -105,6 +109,8 @@ class PlainRoots:
     _in_place: PlainRoot | None = None
     _lock: Lock = field(default_factory=Lock)
     _held: int | None = None
+    _preserved: str | None = None
+    """An archive of what was in `/`; it goes with the build's directory."""
 
     async def rehearse(self, side: "RootfsSide") -> None:
         """Change the root once, for nothing. Raises IsolationUnavailable."""
@@ -158,16 +164,25 @@ class PlainRoots:
             await self._call(_RECOVER, {"drawer": root.drawer})
 
     async def close(self) -> None:
-        """Let others have `/`, emptied if that is wanted."""
+        """Let others have `/`, emptied or as it was before if that is wanted."""
         for made in self._made:
             made.keep_listing(None)
         root, self._in_place = self._in_place, None
         if root is not None and self.options.clean_up:
-            with move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                await self._call(_EMPTY, {"root": root.path, "ignored": root.ignored})
+            await self._tidy(root)
         if self._held is not None:
             os.close(self._held)
             self._held = None
+
+    async def _tidy(self, root: PlainRoot) -> None:
+        arguments = {"root": root.path, "ignored": root.ignored}
+        if self._preserved is None:
+            with move_on_after(_CLEAN_UP_SECONDS, shield=True):
+                await self._call(_EMPTY, arguments)
+        else:
+            # Half of it would be worse than a build that ends later.
+            with CancelScope(shield=True):
+                await self._call(_RESTORE, {**arguments, "archive": self._preserved})
 
     async def _call(self, function: str, arguments: dict[str, Any]) -> Any:
         side = await self.workspace.side()
@@ -203,6 +218,11 @@ class PlainRoots:
             **ignored,
             "whole": [*whole, *(["var/run"] if self.options.ignores_var_run else [])],
         }
+        if self.options.clean_up and self.options.preserve:
+            (directory,) = await self.workspace.directories("preserved")
+            archive = f"{directory}/root.tar"
+            await self._call(_PRESERVE, {"root": "/", "ignored": ignored, "archive": archive})
+            self._preserved = archive
         return self._remember(PlainRoot("/", drawer, ignored, unseen))
 
     async def _bring_up(

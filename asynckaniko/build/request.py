@@ -101,6 +101,8 @@ class InPlace:
     """What commands do in /var/run is not part of the image."""
     clean_up: bool = False
     """Empty the container's root filesystem when the build ends."""
+    preserve: bool = False
+    """With `clean_up`, put back the files that were in it before the build."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,7 @@ class BuildFlags:
     ulimit: tuple[str, ...] = ()
     shm_size: str | None = None
     cleanup: bool | None = None
+    preserve_context: bool | None = None
     ignore_path: tuple[str, ...] = ()
     ignore_var_run: bool | None = None
     state_size: int | None = None

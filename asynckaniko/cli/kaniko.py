@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from asynckaniko.cli.build_command import OpenBuilder
 
 _PROGRAM = "executor"
-_NOT_PRESERVED = (
-    "--preserve-context: mode in-place deletes the container's own files and does not bring them"
-    " back; it leaves alone the context, /kaniko, /busybox, /workspace and what flags name"
-)
 _SUBCOMMANDS = frozenset({"login", "push", "completion"})
 """Those that are the same under both names."""
 
@@ -128,8 +124,6 @@ class Execution:
         for name, reason in WITHOUT_EFFECT.items():
             if self._values[name] is not None:
                 session.log("debug", f"--{name.replace('_', '-')} has no effect: {reason}")
-        if self._values["preserve_context"] and options.settings.isolation.mode == "in-place":
-            session.log("warning", _NOT_PRESERVED)
         return session.execute(open_builder)
 
     def _flags_of_library(self) -> BuildFlags:
@@ -164,7 +158,7 @@ def _kaniko_rules(flags: BuildFlags, around: Surroundings) -> BuildFlags:
             "--ignore-path: paths can be left out of the image in mode in-place only; add"
             " --isolation=in-place"
         )
-    cleanup = flags.cleanup
+    cleanup, preserve = flags.cleanup, flags.preserve_context
     arguments = [
         value if "=" in value or value in around.environment else f"{value}="
         for value in given(flags.build_arg)
@@ -174,6 +168,9 @@ def _kaniko_rules(flags: BuildFlags, around: Surroundings) -> BuildFlags:
         cache_dir=(flags.cache_dir or "/cache") if flags.cache else None,
         no_push=no_push,
         cleanup=around.boolean("KANIKO_CLEANUP") if cleanup is None else cleanup,
+        preserve_context=(
+            around.boolean("KANIKO_PRESERVE_CONTEXT") if preserve is None else preserve
+        ),
         build_arg=tuple(arguments),
         log_format=flags.log_format or "color",
     )

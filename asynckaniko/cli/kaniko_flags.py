@@ -83,7 +83,7 @@ Seven are ours, `cache_mount_dir`, `isolation`, `pid`, `ulimit`, `shm_size`, `pu
 `push_early_size`: what they choose is not to be had otherwise.
 """
 
-_IN_PLACE_ONLY = ("cleanup", "ignore_path", "ignore_var_run")
+_IN_PLACE_ONLY = ("cleanup", "ignore_path", "ignore_var_run", "preserve_context")
 _IN_PLACE = "the image's files are unpacked over this container's in mode in-place only"
 
 WITHOUT_EFFECT: Mapping[str, str] = {
@@ -91,7 +91,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "use_new_run": "every change of a step is seen anyway",
     "compressed_caching": "layers are never held in memory",
     "pre_cleanup": "mode in-place always begins with what is mounted and its own files only",
-    "preserve_context": "the context is left alone, in mode in-place too",
     "force": "mode in-place would delete the files of a machine",
     "kaniko_dir": "state is kept below ASYNCKANIKO_STATE_DIR",
     "image_fs_extract_retry": "a layer that arrives damaged is fetched again anyway",
@@ -170,6 +169,7 @@ _HELP = {
     "cleanup": f"Empty the root filesystem at the end: {_IN_PLACE}.",
     "ignore_path": "Leave this path, or what matches this glob, alone; with --isolation=in-place.",
     "ignore_var_run": "Leave /var/run out of layers, in mode in-place; the default.",
+    "preserve_context": "With --cleanup, bring back what was in / before the build.",
     "git": "How git contexts are fetched: branch=NAME, depth=N, single-branch, ...",
     "target": "Build this stage.",
 }

@@ -143,6 +143,7 @@ def _request(flags: BuildFlags, around: Surroundings) -> BuildRequest:
             ignored_paths=given(flags.ignore_path),
             ignores_var_run=flags.ignore_var_run is not False,
             clean_up=bool(flags.cleanup),
+            preserve=bool(flags.preserve_context),
         ),
         step_limits=read_step_limits(given(flags.ulimit), flags.shm_size),
         jobs=flags.jobs or 0,

@@ -72,12 +72,13 @@ def pack_changes(arguments: Mapping[str, Any], fds: Sequence[int]) -> dict[str, 
             if path in before and path in after:
                 before[path] = with_change_time_of(after[path], before[path])
         tar = TarWriter(sink.write, clamp=arguments.get("clamp"))
-        _pack(tree, compare(before, after), Packer(tar))
+        pack_entries(tree, compare(before, after), Packer(tar))
         tar.finish()
         return sink.finish() | {"entries": tar.entries}
 
 
-def _pack(tree: RootFS, changes: Changes, packer: Packer) -> None:
+def pack_entries(tree: RootFS, changes: Changes, packer: Packer) -> None:
+    """Write what is at the changed paths. Raises StepFailed, OSError."""
     parent, directory = b"", os.dup(tree.root)
     try:
         for text, change in changes:

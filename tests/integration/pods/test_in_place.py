@@ -180,6 +180,33 @@ def test_context_behind_a_link_outlives_the_build(pod: PodFactory, busybox: str)
     assert "made" not in done.stdout
 
 
+def test_files_from_before_the_build_come_back_with_preserve_context(
+    pod: PodFactory, busybox: str
+) -> None:
+    there = pod("runtime-default", mode="in-place")
+    there.write(f"FROM {busybox} AS one\nRUN rm -rf /tools\nFROM {busybox}\nRUN touch /made\n")
+    script = (
+        "import os, subprocess\n"
+        "os.makedirs('/tools/bin')\n"
+        "open('/tools/bin/lint', 'w').write('text')\n"
+        "os.chmod('/tools/bin/lint', 0o4751)\n"
+        "os.chown('/tools', 7, 8)\n"
+        "os.utime('/tools', (5, 6))\n"
+        "os.symlink('/tools/bin/lint', '/link')\n"
+        "before = sorted(os.listdir('/'))\n"
+        "subprocess.run(['/kaniko/executor', '--context=/workspace', '--no-push',"
+        " '--insecure-pull', '--cleanup', '--preserve-context'], check=True)\n"
+        "file, top = os.stat('/link'), os.stat('/tools')\n"
+        "print(sorted(os.listdir('/')) == before, open('/link').read(), oct(file.st_mode),"
+        " top.st_uid, top.st_gid, top.st_mtime)\n"
+    )
+
+    done = there.run(script, entrypoint=("/kaniko/bin/python3", "-ISXutf8", "-c"))
+
+    assert done.exit_code == 0, done.said
+    assert done.stdout.splitlines()[-1] == "True text 0o104751 7 8 6.0"
+
+
 def test_caches_of_mounts_outlive_stages_where_they_are_kept(pod: PodFactory, busybox: str) -> None:
     there = pod("runtime-default", mode="in-place")
     mount = "RUN --mount=type=cache,id=stuff,target=/c"

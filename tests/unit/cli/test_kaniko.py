@@ -221,13 +221,6 @@ def use_of(flag: click.Option) -> str:
     return f"{name}={values.get(flag.type.name, 'x')}"
 
 
-def test_files_that_in_place_will_not_bring_back_are_warned_of() -> None:
-    flags = ("--no-push", "--log-format=text", "--preserve-context")
-
-    assert 'level=warning msg="--preserve-context: ' in Ran(*flags, "--isolation=in-place").err
-    assert "level=warning" not in Ran(*flags).err
-
-
 def test_annotations_and_single_snapshot_are_passed_on() -> None:
     ran = Ran("--no-push", "--annotation=a=b", "--annotation", "c=d,e", "--single-snapshot")
 
@@ -425,6 +418,21 @@ def test_flag_for_cleaning_up_wins_over_its_variable(
     words: list[str], environment: dict[str, str], *, expected: bool
 ) -> None:
     assert Ran("--no-push", *words, environment=environment).request.in_place.clean_up is expected
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "expected"),
+    [
+        ([], {}, False),
+        (["--preserve-context"], {}, True),
+        ([], {"KANIKO_PRESERVE_CONTEXT": "1"}, True),
+        (["--preserve-context=false"], {"KANIKO_PRESERVE_CONTEXT": "1"}, False),
+    ],
+)
+def test_flag_for_bringing_files_back_wins_over_its_variable(
+    words: list[str], environment: dict[str, str], *, expected: bool
+) -> None:
+    assert Ran("--no-push", *words, environment=environment).request.in_place.preserve is expected
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def options(
 def test_every_flag_has_a_field_and_none_is_refused() -> None:
     names = {flag.name for flag in build_flags()}
 
-    kaniko_only = {"cleanup", "ignore_path", "ignore_var_run"}
+    kaniko_only = {"cleanup", "ignore_path", "ignore_var_run", "preserve_context"}
     others = {"context_argument", *kaniko_only}
     assert names | others == {field.name for field in fields(BuildFlags)}
     assert not {option for flag in build_flags() for option in flag.opts} & set(FOREIGN)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from asynckaniko.errors import ArchiveError
+from asynckaniko.rootfs.plain.preserved import preserve, restore
 from asynckaniko.rootfs.plain.root import empty, write_layers
 from tests.support.images import Entry, directory, hardlink, make_tar, symlink
 from tests.unit.rootfs.test_listed import unpack
@@ -152,3 +153,20 @@ def test_emptied_root_has_what_stays_and_nothing_else(root: Path) -> None:
     assert tree(root) == STAYS | {"a": "/", "a/b": "/", "a/b/stays": "1"}
     status = (root / "etc").stat()
     assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o755, 0, 0)
+
+
+def test_what_was_there_comes_back(root: Path, write: Callable[..., Any], tmp_path: Path) -> None:
+    (root / "old").chmod(0o640)
+    os.utime(root / "old", ns=(1, 2))
+    os.link(root / "old", root / "same")
+    before, archive = tree(root), os.fspath(tmp_path / "archive")
+    arguments = {"root": os.fspath(root), "ignored": KEPT, "archive": archive}
+
+    preserve(arguments, [])
+    write({"old/": directory(), "old/new": "new", "more": "more"})
+    (root / "kept/file").write_text("changed")
+    restore(arguments, [])
+
+    assert tree(root) == before | {"kept/file": "changed"}
+    status = (root / "old").stat()
+    assert (status.st_mode & 0o7777, status.st_mtime_ns, status.st_nlink) == (0o640, 2, 2)
