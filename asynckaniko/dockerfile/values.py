@@ -8,7 +8,6 @@ Errors here have no span: the caller knows the line.
 import ipaddress
 import re
 from collections.abc import Iterable
-from decimal import Decimal
 
 from asynckaniko.dockerfile.wording import hint, shown
 from asynckaniko.errors import DockerfileError
@@ -53,12 +52,18 @@ def parse_duration(text: str) -> int:
     if match is None:
         raise DockerfileError(f"invalid duration {shown(text)!r}: write it like 30s or 1m30s")
     total = sum(
-        int(Decimal(number) * _UNITS[unit])
+        _nanoseconds(number, _UNITS[unit])
         for number, unit in re.findall(_DURATION_PART, match[2], re.ASCII)
     )
     if total > _LONGEST_DURATION:
         raise DockerfileError(f"invalid duration {shown(text)!r}: too long")
     return -total if match[1] == "-" else total
+
+
+def _nanoseconds(number: str, unit: int) -> int:
+    whole, _, fraction = number.partition(".")
+    scale: int = 10 ** len(fraction)
+    return int(whole or 0) * unit + int(fraction or 0) * unit // scale
 
 
 def check_signal(text: str) -> str:

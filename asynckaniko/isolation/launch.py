@@ -15,8 +15,10 @@ from asynckaniko.errors import HostError
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BOOTSTRAP = (
-    "import sys; sys.path[:0] = sys.argv[2:];"
-    "from asynckaniko.isolation.server import main; main(int(sys.argv[1]))"
+    "import os, sys; sys.path[:0] = sys.argv[2:];"
+    "from asynckaniko.isolation.server import main; main(int(sys.argv[1]));"
+    # Whoever waits for its end need not wait until each of its modules is undone.
+    "os._exit(0)"
 )
 
 
