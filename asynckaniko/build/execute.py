@@ -232,6 +232,8 @@ async def run_stages(run: BuildRun, damaged: set[str]) -> BuildResult:
     """Run each stage as a task, and export; stages wait for one another where they must."""
     run.exporter = Exporter(run)
     run.cache = StepCache(run, damaged)
+    if not run.keep_blobs:
+        _send_base(run)
     await run.cache.look_up()
     lineage = set(run.plan.lineage())
     needed = run.plan.needed()
@@ -257,6 +259,14 @@ async def run_stages(run: BuildRun, damaged: set[str]) -> BuildResult:
         config.runtime["Labels"] = labels
     write_keys(config, run.cache.inline_keys(target.image_layers))
     return await run.exporter.finish(config, target.image_layers)
+
+
+def _send_base(run: BuildRun) -> None:
+    """Send the layers of the base while keys are computed: registries have most, or mount them."""
+    base = run.plan.stages[run.plan.lineage()[0]].base
+    if isinstance(base, FromImage):
+        for layer in base.image.layers:
+            run.exporter.add(layer)
 
 
 async def _enter(run: BuildRun) -> None:

@@ -121,7 +121,10 @@ class StageRun:
         for layer in layers:
             self.layers.append(layer)
             self.files.add(layer)
-            self._send(layer)
+            self.image_layers.append(layer)
+            if self._keeps_blobs:
+                # Not earlier: who reads the blobs has to know that they are being stored.
+                self.run.exporter.add(layer)
 
     def _add(self, layer: ImageLayer, step: Step) -> None:
         self.layers.append(layer)
