@@ -8,17 +8,8 @@ from typing import Any
 import click
 
 from asynckaniko.cli.build_flags import BuildFlags, build_flags
-from asynckaniko.cli.flags import (
-    FILE,
-    NUMBER,
-    SWITCH,
-    Command,
-    Flag,
-    PathName,
-    Value,
-    one_of,
-    repeated,
-)
+from asynckaniko.cli.flag_values import FILE, NUMBER, SWITCH, PathName, Value, one_of, repeated
+from asynckaniko.cli.flags import Command, Flag
 from asynckaniko.records import dataclass
 
 _SHARED = frozenset({"git", "state_dir", "cache_mount_dir", "isolation", "pid"})

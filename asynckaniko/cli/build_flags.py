@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 from asynckaniko.cli import flag_groups
-from asynckaniko.cli.flags import Flag, one_of
+from asynckaniko.cli.flag_values import one_of
+from asynckaniko.cli.flags import Flag
 from asynckaniko.cli.registry_flags import registries
 from asynckaniko.records import dataclass
 

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from asynckaniko.cli.build_flags import build_flags
-from asynckaniko.cli.flags import DURATION, SIZE, SWITCH, Command, Flag, one_of
+from asynckaniko.cli.flag_values import DURATION, SIZE, SWITCH, one_of
+from asynckaniko.cli.flags import Command, Flag
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.cli.warm_flags import warm_flags
 from asynckaniko.errors import UsageError

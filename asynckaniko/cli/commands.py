@@ -18,7 +18,8 @@ from asynckaniko.cli.build_flags import (
     doctor_flags,
     push_flags,
 )
-from asynckaniko.cli.flags import SWITCH, Command, Flag, PathName, Value
+from asynckaniko.cli.flag_values import SWITCH, PathName, Value
+from asynckaniko.cli.flags import Command, Flag
 from asynckaniko.cli.loading import loading
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from asynckaniko.cli.flags import parse_bool
+from asynckaniko.cli.flag_values import parse_bool
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.context.options import (
     PULL_SCHEMES,

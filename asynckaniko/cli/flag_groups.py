@@ -3,19 +3,19 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from asynckaniko.cli.flags import (
+from asynckaniko.cli.flag_values import (
     DIRECTORY,
     DURATION,
     FILE,
     NUMBER,
     SIZE,
     SWITCH,
-    Flag,
     OneOf,
     Value,
     one_of,
     repeated,
 )
+from asynckaniko.cli.flags import Flag
 from asynckaniko.cli.isolation_options import isolation_flags
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet", "none")

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from asynckaniko.cli.build_flags import BuildFlags, push_flags
-from asynckaniko.cli.flags import Command, Flag, repeated
+from asynckaniko.cli.flag_values import repeated
+from asynckaniko.cli.flags import Command, Flag
 from asynckaniko.cli.inputs import given, read_pairs
 from asynckaniko.cli.surroundings import Surroundings
 

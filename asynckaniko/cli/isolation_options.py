@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 
 from asynckaniko.build.request import StepLimits
 from asynckaniko.build.step_limits import parse_shm_size, parse_ulimit
-from asynckaniko.cli.flags import Flag, Value, one_of, repeated
+from asynckaniko.cli.flag_values import Value, one_of, repeated
+from asynckaniko.cli.flags import Flag
 from asynckaniko.cli.surroundings import Surroundings
 from asynckaniko.errors import UsageError
 from asynckaniko.settings import ISOLATION_MODES, IsolationOptions

@@ -8,15 +8,8 @@ from typing import Any
 
 from asynckaniko.cli.build_flags import BuildFlags, build_flags
 from asynckaniko.cli.flag_groups import COMPRESSIONS
-from asynckaniko.cli.flags import (
-    FILE,
-    NUMBER,
-    SWITCH,
-    Flag,
-    OneOf,
-    Value,
-    repeated,
-)
+from asynckaniko.cli.flag_values import FILE, NUMBER, SWITCH, OneOf, Value, repeated
+from asynckaniko.cli.flags import Flag
 from asynckaniko.errors import UsageError
 
 _GROUP = "Flags"

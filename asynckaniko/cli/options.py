@@ -19,7 +19,7 @@ from asynckaniko.cli.build_flags import BuildFlags
 from asynckaniko.cli.cache_options import read_cache
 from asynckaniko.cli.context_options import bucket_context, read_context_options
 from asynckaniko.cli.flag_groups import PROGRESS
-from asynckaniko.cli.flags import parse_size
+from asynckaniko.cli.flag_values import parse_size
 from asynckaniko.cli.inputs import given, read_build_args, read_pairs, read_secrets, read_ssh
 from asynckaniko.cli.isolation_options import read_isolation, read_step_limits
 from asynckaniko.cli.registry_options import (

@@ -1,7 +1,8 @@
 """The flags about registries, which most commands have."""
 
 from asynckaniko.cli.flag_groups import Make
-from asynckaniko.cli.flags import NUMBER, SIZE, SWITCH, Flag, repeated
+from asynckaniko.cli.flag_values import NUMBER, SIZE, SWITCH, repeated
+from asynckaniko.cli.flags import Flag
 
 
 def registries(flag: Make) -> list[Flag]:

@@ -10,7 +10,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Self
 
-from asynckaniko.cli.flags import parse_bool
+from asynckaniko.cli.flag_values import parse_bool
 from asynckaniko.errors import UsageError
 from asynckaniko.records import dataclass
 

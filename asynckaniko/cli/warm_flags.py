@@ -1,7 +1,8 @@
 """The flags of `asynckaniko warm` and of kaniko's warmer."""
 
 from asynckaniko.cli.build_flags import build_flags
-from asynckaniko.cli.flags import DIRECTORY, DURATION, FILE, SWITCH, Flag, Value, repeated
+from asynckaniko.cli.flag_values import DIRECTORY, DURATION, FILE, SWITCH, Value, repeated
+from asynckaniko.cli.flags import Flag
 
 _GROUP = "What is warmed"
 _NO_REGISTRY = frozenset(

@@ -4,7 +4,7 @@ import pytest
 
 from asynckaniko.cache.contents import Stored
 from asynckaniko.cli.cache_command import table
-from asynckaniko.cli.flags import parse_size
+from asynckaniko.cli.flag_values import parse_size
 from asynckaniko.cli.main import main
 
 

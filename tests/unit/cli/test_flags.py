@@ -5,7 +5,8 @@ from typing import Any
 import click
 import pytest
 
-from asynckaniko.cli.flags import NUMBER, SWITCH, Command, Flag, Value, one_of, repeated
+from asynckaniko.cli.flag_values import NUMBER, SWITCH, Value, one_of, repeated
+from asynckaniko.cli.flags import Command, Flag
 from asynckaniko.errors import UsageError
 
 

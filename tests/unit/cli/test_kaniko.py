@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from asynckaniko.build.request import DigestFile, DockerArchive, OciLayout, Push
-from asynckaniko.cli.flags import parse_duration
+from asynckaniko.cli.flag_values import parse_duration
 from asynckaniko.cli.kaniko import Execution, executor
 from asynckaniko.cli.kaniko_flags import WITHOUT_EFFECT, executor_flags
 from asynckaniko.cli.surroundings import Surroundings
