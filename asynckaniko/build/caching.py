@@ -80,7 +80,7 @@ class StepCache:
 
         With `is_trial` nothing will be built: a later build is not compared with this one.
         """
-        if self._options is None or not self._options.needs_keys:
+        if self._options is None or not (self._caches or self._options.inline):
             return
         if self._local is not None:
             for key in self._damaged:

@@ -7,7 +7,6 @@ from anyio import CapacityLimiter, Lock
 from anyio.abc import TaskGroup
 
 from asynckaniko.build.base_layers import BaseLayers
-from asynckaniko.build.context_digests import ContextDigests
 from asynckaniko.build.contexts import BuildContexts
 from asynckaniko.build.layers import LayerFiles
 from asynckaniko.build.plan import Plan
@@ -47,7 +46,6 @@ class BuildRun:
     scope: GlobalScope
     contexts: BuildContexts
     context_source: FromDirectory | FromArrival
-    digests: ContextDigests
     timestamps: Timestamps
     resources: Resources
     base_layers: BaseLayers

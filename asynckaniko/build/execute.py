@@ -12,7 +12,6 @@ from asynckaniko.build.base_layers import BaseLayers
 from asynckaniko.build.caching import StepCache
 from asynckaniko.build.commands import first_command, refuse_without_commands
 from asynckaniko.build.context import BuildRun
-from asynckaniko.build.context_digests import ContextDigests
 from asynckaniko.build.contexts import BuildContexts
 from asynckaniko.build.export import Exporter, needs_local_blobs, push_references
 from asynckaniko.build.images import ImageFinder
@@ -78,11 +77,8 @@ async def carry_out(
     """Read and plan, and let `finish` do the rest. Raises AsynckanikoError."""
     check(request)
     await to_thread.run_sync(check_places, request.outputs, limiter=resources.disk)
-    async with (
-        BuildContexts.open(request, resources, emit) as contexts,
-        ContextDigests.open(resources) as digests,
-    ):
-        execution = Execution(request, contexts, digests, resources, base_layers, emit)
+    async with BuildContexts.open(request, resources, emit) as contexts:
+        execution = Execution(request, contexts, resources, base_layers, emit)
         with single_error():
             async with create_task_group() as tasks:
                 result = await execution.run(tasks, finish)
@@ -96,14 +92,12 @@ class Execution:
         self,
         request: BuildRequest,
         contexts: BuildContexts,
-        digests: ContextDigests,
         resources: Resources,
         base_layers: BaseLayers,
         emit: EventSink,
     ) -> None:
         self._request = request
         self._contexts = contexts
-        self._digests = digests
         self._resources = resources
         self._base_layers = base_layers
         self._emit = emit
@@ -119,7 +113,7 @@ class Execution:
         for repository in repositories if self._request.check_push else ():
             tasks.start_soon(partial(check_push, repository, emit=emit))
         try:
-            scope, plan = await self._plan(dockerfile, context, tasks)
+            scope, plan = await self._plan(dockerfile, tasks)
             if isinstance(context, FromArrival):
                 context.arrival.choose(find_needed(plan, context))
             report = await to_thread.run_sync(
@@ -132,18 +126,13 @@ class Execution:
         prepared = partial(self._run_stages, dockerfile, scope, plan, context, finish)
         return await self._run_until_cache_is_sound(prepared)
 
-    async def _plan(
-        self, dockerfile: Dockerfile, context: FromDirectory | FromArrival, tasks: TaskGroup
-    ) -> tuple[GlobalScope, Plan]:
+    async def _plan(self, dockerfile: Dockerfile, tasks: TaskGroup) -> tuple[GlobalScope, Plan]:
         request, resources = self._request, self._resources
         platform = Platform.parse(request.platform) if request.platform else Platform.host()
         last = dockerfile.stages[-1].base.name if dockerfile.stages else ""
         target_name = request.target or last or "default"
         automatic = platform_args(platform, Platform.host(), target_name)
         scope = GlobalScope.of(dockerfile, build_args=request.build_args, automatic=automatic)
-        has_keys = request.cache is not None and request.cache.needs_keys
-        if has_keys and isinstance(context, FromDirectory):
-            self._digests.begin(request, dockerfile, scope, context)
         finder = ImageFinder(
             resources.registry,
             request.build_contexts,
@@ -221,7 +210,6 @@ class Execution:
                         scope=scope,
                         contexts=self._contexts,
                         context_source=context,
-                        digests=self._digests,
                         timestamps=read_timestamps(request, scope),
                         resources=resources,
                         base_layers=self._base_layers,

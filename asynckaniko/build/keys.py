@@ -5,8 +5,9 @@ pure, and of the files only those of contexts are read, as digests. docs/cache.m
 into a key, and why.
 """
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from anyio import create_task_group
 
@@ -26,6 +27,7 @@ from asynckaniko.records import dataclass
 
 _Values: TypeAlias = Mapping[str, str | Sequence[str]]
 """Ingredients by name."""
+_PRODUCE = "asynckaniko.rootfs.copy_tree:produce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class StepKey:
 
 
 class KeyMaker:
-    """Makes the keys of one build's steps."""
+    """Makes the keys of one build's steps; each digest of a context is computed once."""
 
     def __init__(self, run: BuildRun) -> None:
         self._run = run
@@ -161,7 +163,22 @@ class KeyMaker:
             identity = await self._source(transfer.source)
             heredocs = [text for pair in transfer.heredocs for text in pair]
             return {**identity, "paths": transfer.sources, "heredocs": heredocs}
-        result = await self._run.digests.of(transfer.source, transfer)
+        directory = {"directory": os.fspath(transfer.source.directory)}
+        job: dict[str, Any] = {
+            **transfer.job_arguments(),
+            "source": directory,
+            "destination": _ANYWHERE,
+            "owner": None,
+            "clamp": 0,
+            "output": "digest",
+        }
+        unused = os.memfd_create("digest", os.MFD_CLOEXEC)
+        try:
+            fds = [unused, *(remote.file for remote in transfer.remote)]
+            async with self._run.resources.processes:
+                result = await self._run.resources.outer.call(_PRODUCE, job, fds=fds)
+        finally:
+            os.close(unused)
         return {"content": result["digest"], "items": result["items"]}
 
     async def _source(self, source: Source) -> dict[str, str]:
@@ -174,6 +191,16 @@ class KeyMaker:
                 return {"content": "scratch"}
             case FromDirectory(directory):
                 raise AssertionError(f"{directory}: files of a context are identified by content")
+
+
+_ANYWHERE = {
+    "path": "c",
+    "exists": True,
+    "is_directory": True,
+    "missing_parents": [],
+    "trailing_slash": True,
+}
+"""Where files go when only their digest matters; the real place is an ingredient of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,11 +90,6 @@ class Cache:
     ttl_seconds: float = 336 * 3600.0
     """Older layers and base images are not used."""
 
-    @property
-    def needs_keys(self) -> bool:
-        """Whether layers are looked up or named by key at all."""
-        return bool(self.local or self.repository or self.sources or self.inline)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InPlace:
