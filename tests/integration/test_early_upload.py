@@ -4,13 +4,16 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import orjson
 import pytest
 from anyio import create_task_group, to_thread
 
 from asynckaniko import Builder, BuildRequest, OciLayout, Settings
 from asynckaniko.build.request import Cache, DockerArchive, Push
 from asynckaniko.settings import IsolationOptions, RegistryOptions
+from asynckaniko.store.blobs import INGEST
 from tests.integration.conftest import Workbench
+from tests.integration.registry.servers import Answer, CutRequest, FaultProxy, Refuse, Rule
 from tests.support.images import digest
 from tests.support.registry import Registry
 from tests.support.waiting import wait_until
@@ -30,8 +33,14 @@ def data() -> str:
     return random.Random(1).randbytes(CONTENT_SIZE // 2).hex()
 
 
-def settings(bench: Workbench, registry: Registry, mode: str = "auto") -> Settings:
-    options = RegistryOptions(insecure_registries=frozenset({registry.host}), early_size=EARLY_SIZE)
+def settings(
+    bench: Workbench, registry: Registry, mode: str = "auto", *, others: Sequence[str] = ()
+) -> Settings:
+    options = RegistryOptions(
+        insecure_registries=frozenset({registry.host, *others}),
+        early_size=EARLY_SIZE,
+        ignore_immutable_tags=True,
+    )
     isolation = IsolationOptions(mode=mode)
     return Settings(state_dir=bench.state, registry=options, isolation=isolation)
 
@@ -88,6 +97,49 @@ async def test_large_layer_is_uploaded_once_by_one_patch(
     assert digest(registry.blob("t/a", new["digest"])) == new["digest"]
     assert new["size"] > EARLY_SIZE
     assert received(registry) == 0
+
+
+PATCH, POST = "PATCH .*/blobs/uploads/", "POST .*/blobs/uploads/"
+IMMUTABLE = b'{"errors": [{"code": "TAG_INVALID", "message": "the tag is immutable"}]}'
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_tagged"),
+    [
+        (Rule(POST, Refuse(Answer(403))), True),
+        (Rule(PATCH, Refuse(Answer(405))), True),
+        (Rule(PATCH, Refuse(Answer(413), early=True)), True),
+        (Rule(PATCH, CutRequest(EARLY_SIZE)), True),
+        (Rule("PUT .*/manifests/1", Refuse(Answer(400, body=IMMUTABLE))), False),
+    ],
+)
+async def test_build_goes_on_when_its_early_upload_fails(
+    bench: Workbench, registry: Registry, data: str, rule: Rule, is_tagged: bool
+) -> None:
+    """One destination has the fault, the other one none."""
+    bench.write(f"FROM scratch\n{COPY}\n", {"data": data})
+    proxy = FaultProxy(registry.host, rule)
+
+    async with proxy.serve() as faulty:
+        request = BuildRequest(
+            context=str(bench.context),
+            compression_level=LEVEL,
+            check_push=False,
+            outputs=(
+                Push(reference=f"{faulty}/t/a:1"),
+                Push(reference=f"{registry.host}/t/b:1"),
+            ),
+        )
+        async with Builder(settings(bench, registry, others=[faulty])) as builder:
+            result = await builder.build(request)
+
+    assert proxy.played == [rule]
+    assert registry.has("t/a", "1") == is_tagged
+    for name in ("t/a", "t/b")[0 if is_tagged else 1 :]:
+        assert registry.manifest(name, "1") == orjson.loads(result.manifest.content)
+    (layer,) = result.manifest.layers
+    for name in ("t/a", "t/b"):
+        assert digest(registry.blob(name, layer.digest)) == layer.digest
 
 
 async def test_each_repository_gets_the_layer_once(
@@ -179,3 +231,4 @@ async def test_build_that_is_left_during_the_upload_ends_it(
     assert "PUT" not in writes(registry)
     assert "DELETE" in [r.method for r in registry.requests()]
     assert received(registry) == 0
+    assert list(bench.state.glob(f"**/{INGEST}*")) == []
