@@ -137,7 +137,7 @@ class _World:
             os.mkdir("context")
             with memory_file(blob) as descriptor:
                 limits = {"size": 1 << 30, "entries": 1_000_000, "ratio": 200}
-                unpack_context({"directory": "context", "limits": limits}, [descriptor])
+                unpack_context({"directory": "context", "limits": limits}, [descriptor, -1])
             return "context"
         if self._door == "ADD":
             os.mkdir("source")
