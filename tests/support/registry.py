@@ -9,12 +9,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.waiting import wait_until
 
 _ACCESS = re.compile(
     r'"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[0-9.]+" (?P<status>\d+) (?P<size>\d+)'
@@ -28,7 +30,9 @@ _ACCEPT = ", ".join(
         "docker.distribution.manifest.list.v2",
     )
 )
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
+# States of sockets: Linux, include/net/tcp_states.h.
+_ESTABLISHED, _LISTENING, _CLOSED_HERE = "01", "0A", {"04", "05"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Registry:
     tls: ssl.SSLContext | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent with each request that the test makes itself."""
+    process: int = 0
 
     @property
     def url(self) -> str:
@@ -106,7 +111,11 @@ class Registry:
         return self.call("GET", f"/v2/{repository}/manifests/{tag}", Accept=_ACCEPT)[0] == 200
 
     def requests(self, since: int = 0) -> list[Request]:
-        """List the finished requests, oldest first, without those before the mark `since`."""
+        """List the finished requests, oldest first, without those before the mark `since`.
+
+        Finished are those whose clients have closed their connections, by the end or before. Of
+        others the answer may be there, and its line not yet.
+        """
         self._settle()
         return self._parsed()[since:]
 
@@ -125,12 +134,32 @@ class Registry:
 
     def _settle(self) -> None:
         """Wait until the log holds what has been answered: a line is written after its answer."""
+        wait_until(lambda: not self._is_left(), "the registry serves clients that are gone")
         token = f"settle={time.monotonic_ns()}"
         self.call("GET", f"/v2/?{token}")
-        deadline = time.monotonic() + 10
-        while token not in self.log.read_text(errors="replace"):
-            assert time.monotonic() < deadline, "the registry writes no access log"
-            time.sleep(0.01)
+        wait_until(
+            lambda: token in self.log.read_text(errors="replace"),
+            "the registry writes no access log",
+        )
+
+    def _is_left(self) -> bool:
+        """Tell whether the registry holds a connection that its client has closed or reset.
+
+        It closes one when what it does there is done, the line in the log too.
+        """
+        held = set()
+        for file in Path(f"/proc/{self.process}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                held.add(file.readlink().name)
+        table = Path(f"/proc/{self.process}/net/tcp").read_text().splitlines()[1:]
+        sockets = [line.split() for line in table]
+        # What it has not read yet is before the client's end, which only the client's side shows.
+        port = f":{int(self.host.rpartition(':')[2]):04X}"
+        if any(row[2].endswith(port) and row[3] in _CLOSED_HERE for row in sockets):
+            return True
+        at_work = {_ESTABLISHED, _LISTENING, *_CLOSED_HERE}
+        fine = {f"socket:[{row[9]}]" for row in sockets if row[3] in at_work}
+        return any(name.startswith("socket:") and name not in fine for name in held)
 
 
 @dataclass(frozen=True)
@@ -187,7 +216,12 @@ def run_registry(
         ):
             try:
                 if _listens(process, port):
-                    yield Registry(f"127.0.0.1:{port}", log, _client_context(certificates))
+                    yield Registry(
+                        f"127.0.0.1:{port}",
+                        log,
+                        _client_context(certificates),
+                        process=process.pid,
+                    )
                     return
             finally:
                 process.terminate()
