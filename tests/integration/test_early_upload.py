@@ -51,11 +51,6 @@ def writes(registry: Registry, since: int = 0) -> list[str]:
     return [r.method for r in requests if r.method in {"PATCH", "PUT"} and "/blobs/" in r.path]
 
 
-def received(registry: Registry) -> int:
-    """Count the bytes of uploads that have not ended."""
-    return sum(p.stat().st_size for p in registry.log.parent.glob("data/**/_uploads/*/data"))
-
-
 @pytest.mark.parametrize(
     ("step", "mode", "options"),
     [
@@ -96,7 +91,7 @@ async def test_large_layer_is_uploaded_once_by_one_patch(
     new = layers[-1]
     assert digest(registry.blob("t/a", new["digest"])) == new["digest"]
     assert new["size"] > EARLY_SIZE
-    assert received(registry) == 0
+    assert registry.received() == 0
 
 
 PATCH, POST = "PATCH .*/blobs/uploads/", "POST .*/blobs/uploads/"
@@ -224,11 +219,11 @@ async def test_build_that_is_left_during_the_upload_ends_it(
 
     async with Builder(settings(bench, registry)) as builder, create_task_group() as tasks:
         tasks.start_soon(builder.build, request)
-        await to_thread.run_sync(wait_until, lambda: received(registry), "nothing arrives")
+        await to_thread.run_sync(wait_until, lambda: registry.received(), "nothing arrives")
         tasks.cancel_scope.cancel()
 
     assert "PATCH" in writes(registry)
     assert "PUT" not in writes(registry)
     assert "DELETE" in [r.method for r in registry.requests()]
-    assert received(registry) == 0
+    assert registry.received() == 0
     assert list(bench.state.glob(f"**/{INGEST}*")) == []

@@ -1,6 +1,7 @@
 """A real docker-registry on loopback, its access log, and the few requests a test makes itself."""
 
 import json
+import os
 import re
 import socket
 import ssl
@@ -131,6 +132,21 @@ class Registry:
             for m in matches
             if m and "settle=" not in m["path"]
         ]
+
+    def unfinished(self) -> dict[Path, int]:
+        """Map the files that it keeps of uploads that have not ended to their sizes, in bytes."""
+        found = {}
+        # Not glob: a directory that vanishes meanwhile is none of its errors.
+        for directory, _, names in os.walk(self.log.parent / "data"):
+            if "_uploads" in Path(directory).parts:
+                for path in (Path(directory, name) for name in names):
+                    with suppress(FileNotFoundError):
+                        found[path] = path.stat().st_size
+        return found
+
+    def received(self) -> int:
+        """Count the bytes that it has written of uploads that have not ended."""
+        return sum(size for path, size in self.unfinished().items() if path.name == "data")
 
     def _settle(self) -> None:
         """Wait until the log holds what has been answered: a line is written after its answer."""
