@@ -67,7 +67,7 @@ def nothing_left_behind(
     # A killed child is a zombie until its parent looks, and a socket lives until its transport is
     # collected: give both a moment, but only if there is something to wait for.
     left = ledger.compare(before, take())
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 20
     while left and time.monotonic() < deadline:
         gc.collect()
         time.sleep(0.02)
