@@ -145,6 +145,33 @@ def test_rest_of_a_pipe_is_read_after_the_beginning_was_read_again(tmp_path: Pat
     assert (tmp_path / "context/y").read_bytes() == big
 
 
+def test_archive_too_large_to_be_kept_is_unpacked_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asynckaniko.rootfs.unpack_context._MOST_KEPT", 1 << 20)
+    big = os.urandom(3 << 20)
+    archive = raw.file(b"first") + raw.file(b"x") + raw.file(b"y", big) + raw.file(b"z") + raw.END
+    (tmp_path / "archive").write_bytes(archive)
+
+    with subprocess.Popen(["cat", tmp_path / "archive"], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout is not None
+        found = unpack(cat.stdout.fileno(), tmp_path / "context", needs("first"))
+
+    assert found == {"first", "x", "y", "z"}
+    assert (tmp_path / "context/y").read_bytes() == big
+
+
+def test_archive_with_more_names_than_are_remembered_is_unpacked_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}" for number in range(9)]
+    archive = b"".join(raw.file(name.encode()) for name in names)
+    assert unpack_bytes(archive, tmp_path / "few", needs("0")) == {"0"}
+    monkeypatch.setattr("asynckaniko.rootfs.needed_entries._MOST_REMEMBERED", 5)
+
+    assert unpack_bytes(archive, tmp_path / "many", needs("0")) == set(names)
+
+
 @pytest.mark.parametrize(
     ("archive", "message"),
     [
