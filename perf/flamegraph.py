@@ -13,6 +13,7 @@ _CHARACTER = 6.3
 _THINNEST = 0.5
 _PROCESS = re.compile(r'(process \d+):"[^"]*"')
 _WARM = ("#f2a65a", "#f0b67a", "#eb9a4b", "#f6c28b")
+_UNKNOWN = "[unknown]"
 
 
 @dataclass
@@ -48,7 +49,8 @@ def read_folded(lines: Iterable[str]) -> Counter[str]:
 
 def fold(script: Iterable[str]) -> Counter[str]:
     """Fold what `perf script` prints: a head for each sample, its frames innermost first, a blank
-    line. The outermost frame becomes the name of the program.
+    line. The outermost frame becomes the name of the program. What has no name, or only a label of
+    an assembler, gets that of its library, and addresses that are in none are left out.
     """
     stacks: Counter[str] = Counter()
     program, frames = "", list[str]()
@@ -60,9 +62,20 @@ def fold(script: Iterable[str]) -> Counter[str]:
         elif not line[0].isspace() or not program:
             program = line.split(maxsplit=1)[0]
         else:
-            found = re.match(r"\s*[0-9a-f]+\s+(.*?)(?:\+0x[0-9a-f]+)?(?:\s+\(.*\))?\s*$", line)
-            frames.append((found[1] if found else line.strip()).replace(";", ":"))
+            frame = _frame(line).replace(";", ":")
+            if frame and frames[-1:] != [frame]:
+                frames.append(frame)
     return stacks
+
+
+def _frame(line: str) -> str:
+    found = re.match(r"\s*[0-9a-f]+\s+(.*?)(?:\+0x[0-9a-f]+)?(?:\s+\((.*)\))?\s*$", line)
+    if found is None:
+        return line.strip()
+    name, library = found[1], Path(found[2] or "").name
+    if library == _UNKNOWN:
+        return ""
+    return f"[{library}]" if library and (name == _UNKNOWN or name.startswith("..")) else name
 
 
 def draw_flames(stacks: Mapping[str, int], title: str, path: Path) -> None:

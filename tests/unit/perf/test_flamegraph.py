@@ -13,6 +13,11 @@ SCRIPT = """\
 python3 4711 100.000001:          1 cycles:P:
 \t    7f00deadbeef inflate+0x1b (/usr/lib/libz.so)
 \t    7f00deadbe00 _PyEval_EvalFrameDefault+0xa (/usr/bin/python3)
+\t           1635d7 [unknown] ([unknown])
+
+python3 4711 100.000002:          1 cycles:P:
+\t    7f00deadbeef ..@38.end+0x1b (/usr/lib/libisal.so.2)
+\t    7f00deadbee0 [unknown] (/usr/lib/libisal.so.2)
 
         sh 12 100.1:          1 cycles:P:
 \t ffffffff81000000 do_syscall_64+0x5 ([kernel.kallsyms])
@@ -24,7 +29,8 @@ python3 4711 100.000001:          1 cycles:P:
 def test_stack_of_perf_is_folded_outermost_first() -> None:
     assert fold(SCRIPT.splitlines()) == {
         "python3;_PyEval_EvalFrameDefault;inflate": 1,
-        "sh;[unknown];do_syscall_64": 1,
+        "python3;[libisal.so.2]": 1,
+        "sh;[sh];do_syscall_64": 1,
     }
 
 
