@@ -1,6 +1,7 @@
 """What flags take: Go's booleans, numbers, words, durations, sizes and paths."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -43,22 +44,33 @@ class Boolean(click.ParamType[bool]):
         return found
 
 
-class WholeNumber(click.ParamType[int | None]):
-    """A decimal number; an empty value means the flag is not set."""
+class Quantity(click.ParamType[float | None]):
+    """What `parse` reads; an empty value means the flag is not set.
 
-    name = "number"
+    `parse` returns None for what is not `wanted`.
+    """
+
+    def __init__(self, name: str, parse: Callable[[str], float | None], wanted: str) -> None:
+        self.name = name
+        self._parse = parse
+        self._wanted = wanted
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        if isinstance(value, int):
+    ) -> float | None:
+        if isinstance(value, int | float):
             return value
         if not value:
             return None
-        digits = value.removeprefix("-").removeprefix("+")
-        if not (digits.isascii() and digits.isdigit()):
-            raise _invalid(value, param, "a whole number")
-        return int(value)
+        found = self._parse(value)
+        if found is None:
+            raise _invalid(value, param, self._wanted)
+        return found
+
+
+def parse_whole_number(text: str) -> int | None:
+    """Read a decimal number; None for anything else."""
+    return int(text) if re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII) else None
 
 
 class OneOf(click.ParamType[str | None]):
@@ -83,26 +95,8 @@ class OneOf(click.ParamType[str | None]):
         return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
 
-class Duration(click.ParamType[float | None]):
-    """A length of time as Go writes it (`336h`, `1h30m`, `90s`); gives seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | None:
-        if isinstance(value, float):
-            return value
-        if not value:
-            return None
-        seconds = parse_duration(value)
-        if seconds is None:
-            raise _invalid(value, param, "a duration like 336h or 1h30m")
-        return seconds
-
-
 def parse_duration(text: str) -> float | None:
-    """Read a duration as Go's time.ParseDuration does; None for anything else."""
+    """Read a duration as Go's time.ParseDuration does, in seconds; None for anything else."""
     sign = -1.0 if text.startswith("-") else 1.0
     digits = text.removeprefix("-").removeprefix("+") if text[:1] in "+-" else text
     if digits == "0":
@@ -113,26 +107,11 @@ def parse_duration(text: str) -> float | None:
     return sign * sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-class Size(click.ParamType[int | None]):
-    """A size in bytes, with the units of `df -h` and of disks: `20GB`, `512MiB`, `1g`."""
-
-    name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        if isinstance(value, int):
-            return value
-        if not value:
-            return None
-        size = parse_size(value)
-        if size is None:
-            raise _invalid(value, param, "a size like 20GB or 512MiB")
-        return size
-
-
 def parse_size(text: str) -> int | None:
-    """Read a size with a unit, in bytes; None for anything else."""
+    """Read a size in bytes, with the units of `df -h` and of disks: `20GB`, `512MiB`, `1g`.
+
+    None for anything else.
+    """
     match = _SIZE.fullmatch(text.strip())
     if not match:
         return None
@@ -169,10 +148,10 @@ class Value:
 
 
 SWITCH = Value(type=Boolean())
-NUMBER = Value("N", WholeNumber())
+NUMBER = Value("N", Quantity("number", parse_whole_number, "a whole number"))
 FILE = Value("FILE", PathName("file"))
-DURATION = Value("DURATION", Duration())
-SIZE = Value("SIZE", Size())
+DURATION = Value("DURATION", Quantity("duration", parse_duration, "a duration like 336h or 1h30m"))
+SIZE = Value("SIZE", Quantity("size", parse_size, "a size like 20GB or 512MiB"))
 DIRECTORY = Value("DIR", PathName("dir"))
 
 

@@ -132,6 +132,7 @@ def test_single_dash_is_an_argument() -> None:
         (["---x"], "bad flag syntax: ---x"),
         (["--level=x"], 'invalid argument "x" for "--level": it must be a whole number'),
         (["--level=1.5"], 'invalid argument "1.5" for "--level": it must be a whole number'),
+        (["--level=-+5"], 'invalid argument "-+5" for "--level": it must be a whole number'),
         (["-v=loud"], 'invalid argument "loud" for "--verbosity": it must be one of info, debug'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
