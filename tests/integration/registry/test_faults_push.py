@@ -97,12 +97,11 @@ async def test_cut_upload_begins_anew_where_the_registry_forgets_it(
 async def test_cut_between_chunks_loses_at_most_what_the_registry_forgets(
     registry: Registry, blob: MemoryBlob, skip: int
 ) -> None:
-    await push(
-        registry,
-        blob,
-        Rule(f"PATCH .*{UPLOADS}", CutRequest(1000), skip=skip),
-        chunk_size=CHUNK,
-    )
+    cut = Rule(f"PATCH .*{UPLOADS}", CutRequest(1000), skip=skip)
+
+    proxy = await push(registry, blob, cut, chunk_size=CHUNK)
+
+    assert sent(proxy).count("POST") <= 2
 
 
 async def test_lost_answer_to_the_last_request_is_no_second_upload(
@@ -252,7 +251,9 @@ async def test_promise_to_store_that_is_not_kept_is_found_out(
 ) -> None:
     promise = Rule(f"PUT .*{UPLOADS}", Refuse(Answer(202)))
 
-    await push(registry, blob, promise)
+    proxy = await push(registry, blob, promise)
+
+    assert sent(proxy).count("PUT") == 2
 
 
 @pytest.mark.parametrize("status", [405, 501, 400])
@@ -294,13 +295,17 @@ async def test_long_upload_may_be_cut_though_it_took_longer_than_all_waits_may(
                 yield self.content[start : start + CHUNK]
 
     cut = Rule(f"PUT .*{UPLOADS}", CutRequest(2 * CHUNK), times=3)
-    await push(registry, Long(noise(SIZE)), cut, time=time)
+    proxy = await push(registry, Long(noise(SIZE)), cut, time=time)
+
+    assert sent(proxy).count("PUT") == cut.times + 1
 
 
 async def test_registry_that_hides_what_is_missing_gets_the_upload(
     registry: Registry, blob: MemoryBlob
 ) -> None:
-    await push(registry, blob, Rule("HEAD ", Refuse(Answer(403))))
+    proxy = await push(registry, blob, Rule("HEAD ", Refuse(Answer(403))))
+
+    assert sent(proxy) == ["POST", "PUT"]
 
 
 async def test_refused_push_names_the_registrys_reason(blob: MemoryBlob) -> None:
@@ -391,7 +396,11 @@ async def test_chunks_are_as_large_as_the_registry_wants(
 async def test_stalled_upload_is_tried_again(registry: Registry) -> None:
     blob = MemoryBlob(noise(24 << 20))  # more than the buffers on the way hold
 
-    await push(registry, blob, Rule(f"PUT .*{UPLOADS}", StallRequest(CHUNK)), retry=IMPATIENT)
+    stall = Rule(f"PUT .*{UPLOADS}", StallRequest(CHUNK))
+
+    proxy = await push(registry, blob, stall, retry=IMPATIENT)
+
+    assert sent(proxy).count("PUT") == 2
 
 
 async def test_line_that_becomes_slow_after_quick_pieces_is_no_stall(registry: Registry) -> None:
